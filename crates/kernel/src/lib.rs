@@ -8,6 +8,7 @@
 //! | [`calendar`] | IANA time zones and budget windows |
 //! | [`entropy`] | [`Entropy`]: randomness arrives as an argument |
 //! | [`code`] | [`ErrorCode`], the closed list of error codes of the HTTP contract |
+//! | [`lease`] | the states of a lease |
 //! | [`validate`] | reading untrusted JSON and collecting *every* failing field |
 //! | [`secret`] | [`Secret`], a value that cannot be printed or serialised |
 //!
@@ -17,6 +18,7 @@ pub mod calendar;
 pub mod code;
 pub mod entropy;
 pub mod id;
+pub mod lease;
 pub mod money;
 pub mod secret;
 pub mod time;
@@ -26,6 +28,7 @@ pub use calendar::{Window, Zone};
 pub use code::ErrorCode;
 pub use entropy::{Entropy, SystemEntropy};
 pub use id::*;
+pub use lease::{EndedBy, LeaseState};
 pub use money::{Money, MoneyOverflow};
 pub use secret::Secret;
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};

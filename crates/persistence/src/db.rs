@@ -1,0 +1,401 @@
+//! The two databases behind one narrow door.
+//!
+//! Everything we store is an integer, a text or bytes (see [`Value`]); with so few kinds, a statement can be written once
+//! and run on either database through its own driver. Where the dialects differ, [`Sql`] holds both texts side by side.
+//!
+//! Set-based statements take *one* parameter, a JSON array of rows, and read it with `{rows}`, `{int n}`, `{text n}` and
+//! `{blob n}` (hex), which expand to each database's own spelling: a batch costs one statement whatever its size, and
+//! the prepared text is always the same.
+
+use std::future::Future;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::sqlite::{
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
+use sqlx::{PgPool, Postgres, Row as _, Sqlite, SqlitePool, Transaction};
+
+use crate::StoreError;
+
+/// Which database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// Embedded SQLite: one file, one server.
+    Sqlite,
+    /// PostgreSQL: many servers.
+    Postgres,
+}
+
+/// A statement in both dialects.
+#[derive(Debug)]
+pub(crate) struct Sql {
+    sqlite: String,
+    postgres: String,
+}
+
+impl Sql {
+    /// One text for both; the placeholders of set-based statements are expanded.
+    pub(crate) fn new(text: &str) -> Self {
+        Self::pair(text, text)
+    }
+
+    /// A text for each.
+    pub(crate) fn pair(sqlite: &str, postgres: &str) -> Self {
+        Self { sqlite: expand(sqlite, Backend::Sqlite), postgres: expand(postgres, Backend::Postgres) }
+    }
+
+    fn text(&self, backend: Backend) -> &str {
+        match backend {
+            Backend::Sqlite => &self.sqlite,
+            Backend::Postgres => &self.postgres,
+        }
+    }
+}
+
+/// Declares statements: `statements! { NAME = "…"; OTHER = "sqlite …" | "postgres …"; }`.
+macro_rules! statements {
+    ($($(#[$doc:meta])* $name:ident = $text:literal $(| $postgres:literal)?;)*) => {$(
+        $(#[$doc])*
+        static $name: std::sync::LazyLock<$crate::db::Sql> =
+            std::sync::LazyLock::new(|| statements!(@ $text $(| $postgres)?));
+    )*};
+    (@ $text:literal) => { $crate::db::Sql::new($text) };
+    (@ $sqlite:literal | $postgres:literal) => { $crate::db::Sql::pair($sqlite, $postgres) };
+}
+pub(crate) use statements;
+
+fn expand(text: &str, backend: Backend) -> String {
+    let mut out = String::with_capacity(text.len() * 2);
+    let mut rest = text;
+    while let Some(start) = rest.find('{') {
+        out.push_str(&rest[..start]);
+        let end = rest[start..].find('}').map_or(rest.len(), |n| start + n);
+        let mut words = rest[start + 1..end].split(' ');
+        let (word, index) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+        out.push_str(&match (word, backend) {
+            ("rows", Backend::Sqlite) => "json_each($1) AS r".to_owned(),
+            ("rows", Backend::Postgres) => "jsonb_array_elements($1::jsonb) AS r(value)".to_owned(),
+            ("int", _) => format!("CAST(r.value->>{index} AS BIGINT)"),
+            ("text", Backend::Sqlite) => format!("CAST(r.value->>{index} AS TEXT)"),
+            ("text", Backend::Postgres) => format!("(r.value->>{index})"),
+            ("blob", Backend::Sqlite) => format!("unhex(r.value->>{index})"),
+            ("blob", Backend::Postgres) => format!("decode(r.value->>{index}, 'hex')"),
+            ("for_update", Backend::Postgres) => "FOR UPDATE".to_owned(),
+            ("for_share", Backend::Postgres) => "FOR SHARE".to_owned(),
+            ("for_update" | "for_share", Backend::Sqlite) => String::new(),
+            _ => unreachable!("unknown placeholder in a statement: {word}"),
+        });
+        rest = rest.get(end + 1..).unwrap_or("");
+    }
+    out.push_str(rest);
+    out
+}
+
+/// A parameter.
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
+    Int(Option<i64>),
+    Text(Option<String>),
+    Blob(Option<Vec<u8>>),
+}
+
+macro_rules! value_from {
+    ($($source:ty => |$v:ident| $make:expr;)*) => {$(
+        impl From<$source> for Value { fn from($v: $source) -> Self { $make } }
+    )*};
+}
+
+value_from! {
+    i64 => |v| Self::Int(Some(v));
+    Option<i64> => |v| Self::Int(v);
+    bool => |v| Self::Int(Some(i64::from(v)));
+    String => |v| Self::Text(Some(v));
+    Option<String> => |v| Self::Text(v);
+    &str => |v| Self::Text(Some(v.to_owned()));
+    Option<&str> => |v| Self::Text(v.map(str::to_owned));
+    Vec<u8> => |v| Self::Blob(Some(v));
+    kernel::Timestamp => |v| Self::Int(Some(v.millis()));
+    Option<kernel::Timestamp> => |v| Self::Int(v.map(kernel::Timestamp::millis));
+    kernel::Money => |v| Self::Int(Some(v.nanos()));
+}
+
+/// Shorthand for a list of parameters.
+macro_rules! args {
+    ($($value:expr),* $(,)?) => { vec![$($crate::db::Value::from($value)),*] };
+}
+pub(crate) use args;
+
+/// A row of either database.
+pub(crate) enum Row {
+    Sqlite(SqliteRow),
+    Postgres(PgRow),
+}
+
+macro_rules! getter {
+    ($($name:ident -> $kind:ty;)*) => {$(
+        pub(crate) fn $name(&self, index: usize) -> Result<$kind, StoreError> {
+            Ok(match self {
+                Self::Sqlite(row) => row.try_get(index)?,
+                Self::Postgres(row) => row.try_get(index)?,
+            })
+        }
+    )*};
+}
+
+impl Row {
+    getter! {
+        int -> i64;
+        opt_int -> Option<i64>;
+        text -> String;
+        opt_text -> Option<String>;
+        blob -> Vec<u8>;
+    }
+
+    pub(crate) fn flag(&self, index: usize) -> Result<bool, StoreError> {
+        Ok(self.int(index)? != 0)
+    }
+
+    pub(crate) fn time(&self, index: usize) -> Result<kernel::Timestamp, StoreError> {
+        self.int(index).map(kernel::Timestamp::from_millis)
+    }
+
+    pub(crate) fn opt_time(&self, index: usize) -> Result<Option<kernel::Timestamp>, StoreError> {
+        Ok(self.opt_int(index)?.map(kernel::Timestamp::from_millis))
+    }
+
+    pub(crate) fn money(&self, index: usize) -> Result<kernel::Money, StoreError> {
+        self.int(index).map(kernel::Money::from_nanos)
+    }
+
+    pub(crate) fn opt_money(&self, index: usize) -> Result<Option<kernel::Money>, StoreError> {
+        Ok(self.opt_int(index)?.map(kernel::Money::from_nanos))
+    }
+
+    pub(crate) fn hash(&self, index: usize) -> Result<[u8; 32], StoreError> {
+        let bytes = self.blob(index)?;
+        bytes.try_into().map_err(|_| StoreError::Corrupt("a hash is not 32 bytes long".to_owned()))
+    }
+}
+
+macro_rules! bound {
+    ($sql:expr, $args:expr) => {{
+        let mut query = sqlx::query(sqlx::AssertSqlSafe($sql));
+        for value in $args {
+            query = match value {
+                Value::Int(v) => query.bind(v),
+                Value::Text(v) => query.bind(v),
+                Value::Blob(v) => query.bind(v),
+            };
+        }
+        query
+    }};
+}
+
+/// An open database.
+#[derive(Clone)]
+pub(crate) struct Db {
+    pools: Pools,
+    /// Held while the embedded database is open, so that a second server refuses to start.
+    _lock: Option<Arc<std::fs::File>>,
+}
+
+#[derive(Clone)]
+enum Pools {
+    Sqlite { writer: SqlitePool, readers: SqlitePool },
+    Postgres(PgPool),
+}
+
+impl Db {
+    /// Opens `sqlite://path[?mode=rwc]` or `postgres://…`.
+    pub(crate) async fn open(url: &str, connections: u32) -> Result<Self, StoreError> {
+        if url.starts_with("sqlite:") {
+            Self::open_sqlite(url, connections).await
+        } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            let options =
+                PgConnectOptions::from_str(url).map_err(|_| StoreError::BadUrl("not a PostgreSQL URL".into()))?;
+            let options = options.application_name("iron-control-plane");
+            let pool = PgPoolOptions::new()
+                .max_connections(connections.max(4))
+                .acquire_timeout(Duration::from_secs(10))
+                // One round trip fewer for each use; a dead connection shows itself by the statement's own error
+                .test_before_acquire(false)
+                .connect_with(options)
+                .await?;
+            Ok(Self { pools: Pools::Postgres(pool), _lock: None })
+        } else {
+            Err(StoreError::BadUrl("it must start with sqlite: or postgres:".to_owned()))
+        }
+    }
+
+    async fn open_sqlite(url: &str, connections: u32) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::from_str(url).map_err(|e| StoreError::BadUrl(e.to_string()))?;
+        let path = options.get_filename().to_owned();
+        if path.as_os_str().is_empty() || path == Path::new(":memory:") || url.contains("mode=memory") {
+            // Each pooled connection to an in-memory database would be a different, empty one
+            return Err(StoreError::BadUrl("the embedded database must be a file".to_owned()));
+        }
+        if let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
+            std::fs::create_dir_all(directory)
+                .map_err(|e| StoreError::BadUrl(format!("{}: {e}", directory.display())))?;
+        }
+        let lock = lock_file(&path)?;
+        let options = options
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .auto_vacuum(SqliteAutoVacuum::Incremental)
+            .busy_timeout(Duration::from_secs(5))
+            .statement_cache_capacity(256)
+            .pragma("cache_size", "-65536")
+            .pragma("wal_autocheckpoint", "4000")
+            .pragma("temp_store", "MEMORY");
+        let writer =
+            SqlitePoolOptions::new().max_connections(1).min_connections(1).connect_with(options.clone()).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(connections.max(2))
+            .test_before_acquire(false)
+            .connect_with(options.pragma("query_only", "ON"))
+            .await?;
+        Ok(Self { pools: Pools::Sqlite { writer, readers }, _lock: Some(Arc::new(lock)) })
+    }
+
+    pub(crate) fn backend(&self) -> Backend {
+        match self.pools {
+            Pools::Sqlite { .. } => Backend::Sqlite,
+            Pools::Postgres(_) => Backend::Postgres,
+        }
+    }
+
+    /// Runs a query outside any transaction.
+    pub(crate) async fn rows(&self, sql: &Sql, args: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        self.rows_of(Arc::from(sql.text(self.backend())), args).await
+    }
+
+    /// As [`Db::rows`], for statements put together from parts; the parts must not come from outside.
+    pub(crate) async fn rows_of(&self, sql: Arc<str>, args: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        Ok(match &self.pools {
+            Pools::Sqlite { readers, .. } => {
+                bound!(sql, args).fetch_all(readers).await?.into_iter().map(Row::Sqlite).collect()
+            }
+            Pools::Postgres(pool) => bound!(sql, args).fetch_all(pool).await?.into_iter().map(Row::Postgres).collect(),
+        })
+    }
+
+    /// Runs a query for at most one row.
+    pub(crate) async fn row(&self, sql: &Sql, args: Vec<Value>) -> Result<Option<Row>, StoreError> {
+        Ok(self.rows(sql, args).await?.into_iter().next())
+    }
+
+    /// Begins a write transaction. On SQLite there is one writer: this waits for its turn.
+    pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
+        Ok(Tx(match &self.pools {
+            Pools::Sqlite { writer, .. } => TxInner::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
+            Pools::Postgres(pool) => TxInner::Postgres(pool.begin().await?),
+        }))
+    }
+
+    pub(crate) async fn migrate(&self, migrator: &sqlx::migrate::Migrator) -> Result<(), StoreError> {
+        let done = match &self.pools {
+            Pools::Sqlite { writer, .. } => migrator.run(writer).await,
+            Pools::Postgres(pool) => migrator.run(pool).await,
+        };
+        done.map_err(|e| StoreError::Migration(e.to_string()))
+    }
+
+    /// Closes every connection; waits for those in use.
+    pub(crate) fn close(&self) -> impl Future<Output = ()> + Send + 'static {
+        let pools = self.pools.clone();
+        async move {
+            match pools {
+                Pools::Sqlite { writer, readers } => {
+                    readers.close().await;
+                    writer.close().await;
+                }
+                Pools::Postgres(pool) => pool.close().await,
+            }
+        }
+    }
+}
+
+fn lock_file(database: &Path) -> Result<std::fs::File, StoreError> {
+    let path = database.with_extension("lock");
+    let open = std::fs::File::options().create(true).truncate(false).write(true).open(&path);
+    let file = open.map_err(|e| StoreError::BadUrl(format!("{}: {e}", path.display())))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(_) => Err(StoreError::InUse(database.display().to_string())),
+    }
+}
+
+/// A write transaction. Dropped without [`Tx::commit`], it is rolled back.
+pub(crate) struct Tx(TxInner);
+
+enum TxInner {
+    Sqlite(Transaction<'static, Sqlite>),
+    Postgres(Transaction<'static, Postgres>),
+}
+
+impl Tx {
+    pub(crate) fn backend(&self) -> Backend {
+        match self.0 {
+            TxInner::Sqlite(_) => Backend::Sqlite,
+            TxInner::Postgres(_) => Backend::Postgres,
+        }
+    }
+
+    pub(crate) async fn rows(&mut self, sql: &Sql, args: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        let text: Arc<str> = Arc::from(sql.text(self.backend()));
+        Ok(match &mut self.0 {
+            TxInner::Sqlite(tx) => {
+                bound!(text, args).fetch_all(&mut **tx).await?.into_iter().map(Row::Sqlite).collect()
+            }
+            TxInner::Postgres(tx) => {
+                bound!(text, args).fetch_all(&mut **tx).await?.into_iter().map(Row::Postgres).collect()
+            }
+        })
+    }
+
+    pub(crate) async fn row(&mut self, sql: &Sql, args: Vec<Value>) -> Result<Option<Row>, StoreError> {
+        Ok(self.rows(sql, args).await?.into_iter().next())
+    }
+
+    /// Runs a statement; returns how many rows it changed.
+    pub(crate) async fn run(&mut self, sql: &Sql, args: Vec<Value>) -> Result<u64, StoreError> {
+        let text: Arc<str> = Arc::from(sql.text(self.backend()));
+        Ok(match &mut self.0 {
+            TxInner::Sqlite(tx) => bound!(text, args).execute(&mut **tx).await?.rows_affected(),
+            TxInner::Postgres(tx) => bound!(text, args).execute(&mut **tx).await?.rows_affected(),
+        })
+    }
+
+    pub(crate) async fn commit(self) -> Result<(), StoreError> {
+        match self.0 {
+            TxInner::Sqlite(tx) => tx.commit().await?,
+            TxInner::Postgres(tx) => tx.commit().await?,
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Backend, expand};
+
+    #[test]
+    fn placeholders_become_each_databases_own_words() {
+        let text = "SELECT {int 0}, {blob 1} FROM {rows} {for_update}";
+        assert_eq!(
+            expand(text, Backend::Sqlite),
+            "SELECT CAST(r.value->>0 AS BIGINT), unhex(r.value->>1) FROM json_each($1) AS r "
+        );
+        assert_eq!(
+            expand(text, Backend::Postgres),
+            "SELECT CAST(r.value->>0 AS BIGINT), decode(r.value->>1, 'hex') \
+             FROM jsonb_array_elements($1::jsonb) AS r(value) FOR UPDATE"
+        );
+    }
+}

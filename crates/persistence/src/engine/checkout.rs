@@ -1,0 +1,390 @@
+//! Loading what a batch touches, under lock.
+
+use std::collections::{BTreeSet, HashMap};
+
+use kernel::{AgentId, BudgetNo, EndedBy, LeaseId, LeaseState, ProjectId, ProviderKeyId, UserId, Window};
+use ledger::{
+    Account, AccountKey, AgentBook, Book, Budget, ChainHead, Command, GrantRecord, IdempotencyKey, Lease, Scope,
+    Settlement,
+};
+
+use super::{Checkout, Item, LeaseTerms};
+use crate::db::{Row, args, statements};
+use crate::rows::Rows;
+use crate::work::{BookRow, SYSTEM_CHAIN};
+use crate::{StoreError, Work};
+
+/// The columns [`lease_from_row`] reads, from `leases AS l`.
+pub(crate) const LEASE_COLUMNS: &str = "l.id, l.agent_id, l.owner_id, l.project_id, l.epoch, l.granted, l.state, \
+    l.reported, l.stated, l.events, l.claimed, l.report_count, l.highest_seq, l.created_at, l.seen_at, l.expires_at, \
+    l.ended_at, l.ended_by, l.reason, l.supersedes, l.superseded_by, l.settled_presumed_spent, l.settled_spent, \
+    l.settled_reason, l.settled_by, l.settled_at, l.provider, l.provider_key_id, l.runtime_id, l.runtime_version";
+
+statements! {
+    /// Agents named, and the agents of leases named.
+    LOCK_BOOKS = "SELECT b.agent_id, b.owner_id, b.project_id, b.epoch, b.alive_since, b.alive_until, b.chain_length, \
+        b.chain_hash FROM agent_books AS b WHERE b.agent_id IN (SELECT {int 0} FROM {rows} UNION \
+        SELECT l.agent_id FROM leases AS l WHERE l.id IN (SELECT {text 1} FROM {rows})) \
+        ORDER BY b.agent_id {for_update}";
+    REQUESTS = "SELECT q.agent_id, q.request_key, q.body_hash, q.lease_id FROM grant_requests AS q \
+        WHERE (q.agent_id, q.request_key) IN (SELECT {int 0}, {text 1} FROM {rows})";
+    LEASES = "SELECT l.id, l.agent_id, l.owner_id, l.project_id, l.epoch, l.granted, l.state, \
+        l.reported, l.stated, l.events, l.claimed, l.report_count, l.highest_seq, l.created_at, l.seen_at, l.expires_at, \
+        l.ended_at, l.ended_by, l.reason, l.supersedes, l.superseded_by, l.settled_presumed_spent, l.settled_spent, \
+        l.settled_reason, l.settled_by, l.settled_at, l.provider, l.provider_key_id, l.runtime_id, l.runtime_version \
+        FROM leases AS l WHERE l.id IN (SELECT {text 0} FROM {rows})";
+    BUDGETS = "SELECT no, scope_key, cap, budget_window, time_zone, enabled, opened_window FROM budgets \
+        WHERE deleted_at IS NULL AND scope_key IN (SELECT {text 0} FROM {rows}) ORDER BY no";
+    BUDGETS_LOCKED = "SELECT no, scope_key, cap, budget_window, time_zone, enabled, opened_window FROM budgets \
+        WHERE deleted_at IS NULL AND scope_key IN (SELECT {text 0} FROM {rows}) ORDER BY no {for_share}";
+    ACCOUNTS = "SELECT budget_no, window_start, spent, leased, suspense, overrun FROM accounts \
+        WHERE (budget_no, window_start) IN (SELECT {int 0}, {int 1} FROM {rows}) \
+        ORDER BY budget_no, window_start {for_update}";
+    OPEN_ACCOUNTS = "INSERT INTO accounts (budget_no, window_start, spent, leased, suspense, overrun) \
+        SELECT {int 0}, {int 1}, 0, 0, 0, 0 FROM {rows} WHERE true ORDER BY 1, 2 ON CONFLICT DO NOTHING";
+    REPORTS = "SELECT p.lease_id, p.request_id, p.cost FROM reports AS p \
+        WHERE (p.lease_id, p.request_id) IN (SELECT {text 0}, {text 1} FROM {rows})";
+    DIRECTORY_VERSION = "SELECT directory_version FROM heads WHERE id = 1";
+}
+
+/// What the commands name.
+#[derive(Default)]
+struct Named<'a> {
+    agents: BTreeSet<AgentId>,
+    leases: BTreeSet<&'a LeaseId>,
+    requests: BTreeSet<(AgentId, &'a str)>,
+    reports: BTreeSet<(&'a LeaseId, &'a str)>,
+    scopes: BTreeSet<String>,
+    /// Whether money may be lent or caps changed, so that budgets must stand still.
+    decides: bool,
+}
+
+impl<'a> Named<'a> {
+    fn by(items: &'a [Item]) -> Self {
+        let mut named = Self::default();
+        for item in items {
+            named.add(&item.command);
+        }
+        named
+    }
+
+    fn add(&mut self, command: &'a Command) {
+        match command {
+            Command::Grant { agent, request, .. } => {
+                self.agents.insert(*agent);
+                self.request(*agent, request.as_ref());
+            }
+            Command::Refresh { agent, old, request, .. } => {
+                self.agents.insert(*agent);
+                self.leases.insert(old);
+                self.request(*agent, request.as_ref());
+            }
+            Command::Report { lease, item, .. } => {
+                self.leases.insert(lease);
+                self.reports.extend(item.iter().map(|item| (lease, item.id.as_str())));
+            }
+            Command::Event { agent, lease, .. } => {
+                self.agents.insert(*agent);
+                self.leases.extend(lease);
+            }
+            Command::Return { lease, .. }
+            | Command::Expire { lease }
+            | Command::Revoke { lease, .. }
+            | Command::Settle { lease, .. } => {
+                self.leases.insert(lease);
+            }
+            Command::Open { budget, .. } => {
+                self.agents.insert(SYSTEM_CHAIN);
+                self.agents.extend(agent_of(&budget.scope));
+                self.scopes.insert(budget.scope.key());
+                self.decides = true;
+            }
+            Command::Adjust { .. } => {
+                self.agents.insert(SYSTEM_CHAIN);
+                self.decides = true;
+            }
+            Command::Touch { agent } => {
+                self.agents.insert(*agent);
+            }
+        }
+    }
+
+    fn request(&mut self, agent: AgentId, request: Option<&'a IdempotencyKey>) {
+        self.decides = true;
+        self.requests.extend(request.map(|r| (agent, r.key.as_str())));
+    }
+}
+
+fn agent_of(scope: &Scope) -> Option<AgentId> {
+    if let Scope::Agent(agent) = scope { Some(*agent) } else { None }
+}
+
+impl Work {
+    pub(super) async fn check_out(&mut self, items: &[Item]) -> Result<Checkout, StoreError> {
+        let mut named = Named::by(items);
+        self.name_budgets_of_adjustments(items, &mut named).await?;
+        self.lock_books(&named.agents, named.leases.iter().copied()).await?;
+        let mut book = Book::default();
+        book.agents.extend(self.books.iter().map(|(id, row)| (*id, row.book.clone())));
+
+        let wanted = named.leases.iter().map(|id| (*id).clone()).collect();
+        let wanted = self.load_requests(&named, &mut book, wanted).await?;
+        let terms = self.load_leases(wanted, &mut book).await?;
+        self.load_budgets(&named, &mut book).await?;
+        self.load_accounts(&mut book).await?;
+        self.load_reports(&named, &mut book).await?;
+        let directory_version = if items.iter().any(|item| item.directory_version.is_some()) {
+            let row = self.tx.row(&DIRECTORY_VERSION, args![]).await?;
+            row.map(|row| row.int(0)).transpose()?
+        } else {
+            None
+        };
+        Ok(Checkout { book, terms, directory_version })
+    }
+
+    /// An adjustment names its budget by number; the scope's key is needed to load it, and its agent to lock it.
+    async fn name_budgets_of_adjustments(&mut self, items: &[Item], named: &mut Named<'_>) -> Result<(), StoreError> {
+        statements! { SCOPE = "SELECT scope_key FROM budgets WHERE no = $1"; }
+        for item in items {
+            if let Command::Adjust { budget, .. } = &item.command
+                && let Some(row) = self.tx.row(&SCOPE, args![budget.0]).await?
+            {
+                let key = row.text(0)?;
+                named.agents.extend(Scope::from_key(&key).as_ref().and_then(agent_of));
+                named.scopes.insert(key);
+            }
+        }
+        Ok(())
+    }
+
+    /// Locks the books of these agents and of the agents of these leases, in the order of their ids.
+    pub(crate) async fn lock_books<'a>(
+        &mut self,
+        agents: &BTreeSet<AgentId>,
+        leases: impl Iterator<Item = &'a LeaseId>,
+    ) -> Result<(), StoreError> {
+        let mut rows = Rows::new();
+        for agent in agents {
+            rows.row().int(agent.0).opt_text(None);
+        }
+        for lease in leases {
+            rows.row().opt_int(None).text(lease.as_str());
+        }
+        if rows.is_empty() {
+            return Ok(());
+        }
+        for row in self.tx.rows(&LOCK_BOOKS, args![rows.finish()]).await? {
+            let id = AgentId(row.int(0)?);
+            let book = AgentBook {
+                id,
+                owner: UserId::new(row.text(1)?),
+                project: row.opt_text(2)?.map(ProjectId::new),
+                epoch: row.int(3)?,
+                alive_since: row.time(4)?,
+                alive_until: row.time(5)?,
+            };
+            let chain = ChainHead { length: row.int(6)?, hash: row.hash(7)? };
+            // A book locked earlier in this work may have been changed by it
+            self.books.entry(id).or_insert(BookRow { book, chain });
+        }
+        Ok(())
+    }
+
+    /// Loads idempotency records; returns the leases wanted, theirs included.
+    async fn load_requests(
+        &mut self,
+        named: &Named<'_>,
+        book: &mut Book,
+        mut wanted: BTreeSet<LeaseId>,
+    ) -> Result<BTreeSet<LeaseId>, StoreError> {
+        if named.requests.is_empty() {
+            return Ok(wanted);
+        }
+        let mut rows = Rows::new();
+        for (agent, key) in &named.requests {
+            rows.row().int(agent.0).text(key);
+        }
+        for row in self.tx.rows(&REQUESTS, args![rows.finish()]).await? {
+            let lease = LeaseId::new(row.text(3)?);
+            wanted.insert(lease.clone());
+            let key = (AgentId(row.int(0)?), row.text(1)?);
+            book.requests.insert(key, GrantRecord { body_hash: row.hash(2)?, lease });
+        }
+        Ok(wanted)
+    }
+
+    /// Loads leases, and the successors of those that were refreshed: a refresh is repeated from its predecessor.
+    async fn load_leases(
+        &mut self,
+        wanted: BTreeSet<LeaseId>,
+        book: &mut Book,
+    ) -> Result<HashMap<LeaseId, LeaseTerms>, StoreError> {
+        let mut terms = HashMap::with_capacity(wanted.len());
+        self.load_lease_rows(&wanted, book, &mut terms).await?;
+        let successors = book.leases.values().filter_map(|lease| lease.superseded_by.clone());
+        let successors: BTreeSet<LeaseId> = successors.filter(|id| !book.leases.contains_key(id)).collect();
+        self.load_lease_rows(&successors, book, &mut terms).await?;
+        Ok(terms)
+    }
+
+    async fn load_lease_rows(
+        &mut self,
+        ids: &BTreeSet<LeaseId>,
+        book: &mut Book,
+        terms: &mut HashMap<LeaseId, LeaseTerms>,
+    ) -> Result<(), StoreError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let mut rows = Rows::new();
+        for id in ids {
+            rows.row().text(id.as_str());
+        }
+        for row in self.tx.rows(&LEASES, args![rows.finish()]).await? {
+            let (lease, its_terms) = lease_from_row(&row)?;
+            terms.insert(lease.id.clone(), its_terms);
+            book.leases.insert(lease.id.clone(), lease);
+        }
+        Ok(())
+    }
+
+    async fn load_budgets(&mut self, named: &Named<'_>, book: &mut Book) -> Result<(), StoreError> {
+        let mut keys = named.scopes.clone();
+        for agent in book.agents.values().filter(|agent| agent.id != SYSTEM_CHAIN) {
+            let scopes = Scope::of_agent(agent.id, &agent.owner, agent.project.as_ref());
+            keys.extend(scopes.iter().map(Scope::key));
+        }
+        keys.extend(book.leases.values().flat_map(|lease| lease.scopes()).map(|scope| scope.key()));
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let mut rows = Rows::new();
+        for key in &keys {
+            rows.row().text(key);
+        }
+        let sql = if named.decides { &BUDGETS_LOCKED } else { &BUDGETS };
+        for row in self.tx.rows(sql, args![rows.finish()]).await? {
+            let budget = budget_from_row(&row)?;
+            book.budgets.insert(budget.no, budget);
+        }
+        Ok(())
+    }
+
+    /// Loads every account the batch can post on or decide by; creates those of windows that have just begun.
+    async fn load_accounts(&mut self, book: &mut Book) -> Result<(), StoreError> {
+        let mut keys: BTreeSet<AccountKey> = BTreeSet::new();
+        for lease in book.leases.values() {
+            keys.extend(lease.accounts(book));
+        }
+        // Figures of the agents now: every budget loaded, in its current window
+        keys.extend(book.budgets.values().map(|budget| budget.account_at(self.now)));
+        self.load_account_rows(book, &mut keys).await?;
+        if !keys.is_empty() {
+            let mut rows = Rows::new();
+            for key in &keys {
+                rows.row().int(key.budget.0).int(key.window_start.millis());
+            }
+            self.tx.run(&OPEN_ACCOUNTS, args![rows.finish()]).await?;
+            self.load_account_rows(book, &mut keys).await?;
+        }
+        Ok(())
+    }
+
+    /// Loads the rows of these keys and takes the keys that were found out of the set.
+    async fn load_account_rows(&mut self, book: &mut Book, keys: &mut BTreeSet<AccountKey>) -> Result<(), StoreError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let mut rows = Rows::new();
+        for key in keys.iter() {
+            rows.row().int(key.budget.0).int(key.window_start.millis());
+        }
+        for row in self.tx.rows(&ACCOUNTS, args![rows.finish()]).await? {
+            let key = AccountKey { budget: BudgetNo(row.int(0)?), window_start: row.time(1)? };
+            let account = Account {
+                spent: row.money(2)?,
+                leased: row.money(3)?,
+                suspense: row.money(4)?,
+                overrun: row.money(5)?,
+            };
+            keys.remove(&key);
+            book.accounts.insert(key, account);
+        }
+        Ok(())
+    }
+
+    async fn load_reports(&mut self, named: &Named<'_>, book: &mut Book) -> Result<(), StoreError> {
+        if named.reports.is_empty() {
+            return Ok(());
+        }
+        let mut rows = Rows::new();
+        for (lease, request) in &named.reports {
+            rows.row().text(lease.as_str()).text(request);
+        }
+        for row in self.tx.rows(&REPORTS, args![rows.finish()]).await? {
+            book.reports.insert((LeaseId::new(row.text(0)?), row.text(1)?), row.money(2)?);
+        }
+        Ok(())
+    }
+}
+
+/// Reads `no, scope_key, cap, budget_window, time_zone, enabled, opened_window`.
+pub(crate) fn budget_from_row(row: &Row) -> Result<Budget, StoreError> {
+    let corrupt = |what: &str| StoreError::Corrupt(format!("a budget has an unreadable {what}"));
+    Ok(Budget {
+        no: BudgetNo(row.int(0)?),
+        scope: Scope::from_key(&row.text(1)?).ok_or_else(|| corrupt("scope"))?,
+        cap: row.money(2)?,
+        window: Window::parse(&row.text(3)?).ok_or_else(|| corrupt("window"))?,
+        zone: row.text(4)?.parse().map_err(|_| corrupt("time zone"))?,
+        enabled: row.flag(5)?,
+        opened_window: row.time(6)?,
+    })
+}
+
+/// Reads [`LEASE_COLUMNS`].
+pub(crate) fn lease_from_row(row: &Row) -> Result<(Lease, LeaseTerms), StoreError> {
+    let corrupt = |what: &str| StoreError::Corrupt(format!("a lease has an unreadable {what}"));
+    let settlement = match row.opt_money(22)? {
+        Some(spent) => Some(Settlement {
+            presumed_spent: row.opt_int(21)? == Some(1),
+            spent,
+            reason: row.opt_text(23)?.unwrap_or_default(),
+            by: row.opt_text(24)?.unwrap_or_default(),
+            at: row.opt_time(25)?.ok_or_else(|| corrupt("settlement"))?,
+        }),
+        None => None,
+    };
+    let ended_by = row.opt_text(17)?.map(|text| EndedBy::parse(&text).ok_or_else(|| corrupt("end"))).transpose()?;
+    let lease = Lease {
+        id: LeaseId::new(row.text(0)?),
+        agent: AgentId(row.int(1)?),
+        owner: UserId::new(row.text(2)?),
+        project: row.opt_text(3)?.map(ProjectId::new),
+        epoch: row.int(4)?,
+        granted: row.money(5)?,
+        state: LeaseState::parse(&row.text(6)?).ok_or_else(|| corrupt("state"))?,
+        reported: row.money(7)?,
+        stated: row.opt_money(8)?,
+        events: row.money(9)?,
+        settlement,
+        claimed: row.opt_money(10)?,
+        report_count: row.int(11)?,
+        highest_seq: row.opt_int(12)?,
+        created_at: row.time(13)?,
+        seen_at: row.time(14)?,
+        expires_at: row.time(15)?,
+        ended_at: row.opt_time(16)?,
+        ended_by,
+        reason: row.opt_text(18)?,
+        supersedes: row.opt_text(19)?.map(LeaseId::new),
+        superseded_by: row.opt_text(20)?.map(LeaseId::new),
+    };
+    let terms = LeaseTerms {
+        provider: row.text(26)?,
+        provider_key: ProviderKeyId(row.int(27)?),
+        runtime_id: row.opt_text(28)?,
+        runtime_version: row.opt_text(29)?,
+    };
+    Ok((lease, terms))
+}

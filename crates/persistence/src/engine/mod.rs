@@ -1,0 +1,151 @@
+//! Runs ledger commands inside a unit of work: check out what they touch, apply, write the result.
+//!
+//! The number of statements does not depend on the number of commands. Locks are taken in one order everywhere: agents'
+//! books by id, budgets by number, accounts by budget and window, then the heads (by the commit). Whoever changes a lease
+//! or a report of an agent holds the lock on its book, so those rows need none of their own.
+
+mod checkout;
+mod events;
+mod write;
+
+use std::collections::HashMap;
+
+use kernel::{LeaseId, ProviderKeyId};
+use ledger::{Applied, Book, Command, Outcome, Rejection};
+
+use crate::audit::AuditRecord;
+use crate::{StoreError, Work};
+
+pub(crate) use checkout::{LEASE_COLUMNS, lease_from_row};
+
+/// What a lease is for, beside its money.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseTerms {
+    /// The kind of the provider key that was chosen.
+    pub provider: String,
+    /// The provider key.
+    pub provider_key: ProviderKeyId,
+    /// What the runtime calls itself.
+    pub runtime_id: Option<String>,
+    /// The runtime's version.
+    pub runtime_version: Option<String>,
+}
+
+/// What a report says beside its cost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallFacts {
+    /// The model that was called.
+    pub model: String,
+    /// The provider that was called.
+    pub provider: String,
+    /// Tokens in and out.
+    pub tokens: i64,
+}
+
+/// What goes with a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Extra {
+    /// Nothing.
+    None,
+    /// With a grant or refresh.
+    Terms(LeaseTerms),
+    /// With a report.
+    Call(CallFacts),
+}
+
+/// One command to be run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// The command.
+    pub command: Command,
+    /// What goes with it.
+    pub extra: Extra,
+    /// The version of the directory the caller's checks were made against; if it has moved, the command is refused as
+    /// [`Refused::StaleDirectory`] and the caller checks again.
+    pub directory_version: Option<i64>,
+    /// Written if the command succeeds.
+    pub audit: Option<AuditRecord>,
+}
+
+impl Item {
+    /// A command by itself.
+    pub const fn new(command: Command) -> Self {
+        Self { command, extra: Extra::None, directory_version: None, audit: None }
+    }
+}
+
+/// Why a command had no effect.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The ledger said no.
+    #[error(transparent)]
+    Ledger(#[from] Rejection),
+    /// Agents, tokens, keys or freezes have changed since the caller looked.
+    #[error("the directory has changed")]
+    StaleDirectory,
+}
+
+/// What a command led to, with the terms of the leases it speaks of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// The ledger's answer.
+    pub outcome: Outcome,
+    /// The terms of the lease in the answer, if there is one.
+    pub terms: Option<LeaseTerms>,
+}
+
+/// The result of one command.
+pub type Answer = Result<Done, Refused>;
+
+/// Everything a batch touches, as loaded.
+pub(crate) struct Checkout {
+    book: Book,
+    /// The terms of the loaded leases.
+    terms: HashMap<LeaseId, LeaseTerms>,
+    /// The directory's version, where a command depends on it.
+    directory_version: Option<i64>,
+}
+
+impl Work {
+    /// Runs the commands in order. One that is refused does not disturb its neighbours. Nothing is durable before
+    /// [`Work::commit`].
+    pub async fn run(&mut self, items: &[Item], ttl_ms: i64) -> Result<Vec<Answer>, StoreError> {
+        let mut checkout = self.check_out(items).await?;
+        let mut answers = Vec::with_capacity(items.len());
+        let mut results: Vec<(usize, Applied)> = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            if item.directory_version.is_some() && item.directory_version != checkout.directory_version {
+                answers.push(Err(Refused::StaleDirectory));
+                continue;
+            }
+            match ledger::apply(&checkout.book, &item.command, self.now, ttl_ms) {
+                Ok(applied) => {
+                    checkout.book.absorb(&applied);
+                    if let (Extra::Terms(terms), Outcome::Granted { lease, duplicate: false, .. }) =
+                        (&item.extra, &applied.outcome)
+                    {
+                        checkout.terms.insert(lease.id.clone(), terms.clone());
+                    }
+                    let lease = lease_of(&applied.outcome);
+                    let terms = lease.and_then(|id| checkout.terms.get(id)).cloned();
+                    answers.push(Ok(Done { outcome: applied.outcome.clone(), terms }));
+                    results.push((index, applied));
+                }
+                Err(rejection) => answers.push(Err(rejection.into())),
+            }
+        }
+        self.write(items, results, &checkout).await?;
+        Ok(answers)
+    }
+}
+
+fn lease_of(outcome: &Outcome) -> Option<&LeaseId> {
+    match outcome {
+        Outcome::Granted { lease, .. }
+        | Outcome::Reported { lease, .. }
+        | Outcome::Ended { lease, .. }
+        | Outcome::ClaimNoted { lease }
+        | Outcome::Counted { lease: Some(lease), .. } => Some(&lease.id),
+        Outcome::Denied { .. } | Outcome::Counted { .. } | Outcome::Budgeted { .. } | Outcome::Touched => None,
+    }
+}

@@ -1,0 +1,54 @@
+//! The schema's history. The files stand in pairs under `migrations/` at the top of the repository; a released one is
+//! never edited, and a server that meets an edited or failed one does not start.
+
+use sqlx::SqlSafeStr;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+
+use crate::StoreError;
+use crate::db::{Backend, Db};
+
+/// One step, in both dialects.
+struct Step {
+    version: i64,
+    name: &'static str,
+    sqlite: &'static str,
+    postgres: &'static str,
+}
+
+macro_rules! steps {
+    ($($version:literal $name:literal;)*) => {
+        &[$(Step {
+            version: $version,
+            name: $name,
+            sqlite: include_str!(concat!("../../../migrations/sqlite/", $name, ".sql")),
+            postgres: include_str!(concat!("../../../migrations/postgres/", $name, ".sql")),
+        }),*]
+    };
+}
+
+const STEPS: &[Step] = steps! {
+    1 "0001_foundation";
+};
+
+/// The steps in one dialect. Each runs in a transaction; sqlx keeps their checksums and, on PostgreSQL, takes an
+/// advisory lock, so that servers that start together do not collide.
+pub(crate) fn migrator(backend: Backend) -> Migrator {
+    let steps = STEPS.iter().map(|step| {
+        let sql = match backend {
+            Backend::Sqlite => step.sqlite,
+            Backend::Postgres => step.postgres,
+        };
+        Migration::new(step.version, step.name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    });
+    Migrator::with_migrations(steps.collect())
+}
+
+/// Brings the schema up to date; does nothing where it is.
+pub(crate) async fn run(db: &Db) -> Result<(), StoreError> {
+    db.migrate(&migrator(db.backend())).await
+}
+
+/// How many steps there are.
+pub(crate) const fn count() -> usize {
+    STEPS.len()
+}

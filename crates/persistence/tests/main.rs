@@ -1,0 +1,8 @@
+//! Conformance of the two databases: every operation of the store, run on SQLite and on PostgreSQL.
+//!
+//! One module per subject, one test per behaviour; `support` holds what they share and shows how to write one.
+//! `cargo xtask test-integration -p persistence` runs them on both databases; plain `cargo test` runs what it can reach
+//! (see `support`).
+
+#[macro_use]
+mod support;

@@ -1,1 +1,82 @@
-//! placeholder
+//! The HTTP surface of the control plane.
+//!
+//! Handlers are translation: they read input, ask who the caller is, call one function of the layer below, and shape its
+//! result. The rules about money, rights and storage are not here, and no driver type is seen here.
+//!
+//! # A request's way
+//!
+//! [`service::App`] (id, clean-up of the path, CORS, time limit, error shape, log, metrics) → the router → [`guard`]
+//! (media type and size of the body, 415 and 413) → extractors in the order they are written (the caller: 401) → the
+//! handler (role: 403; then body, query and path parts: 400; then objects and states).
+//!
+//! # Adding an endpoint
+//!
+//! One file per endpoint under the module of its resource, with the response type, the handler and its description
+//! ([`system::version`] is a small one to copy); one line in that module's `routes()`; a new module is merged in
+//! [`openapi::routes`]. Extractors never fail on their own account, so the order of checks is the order of the lines:
+//!
+//! ```ignore
+//! /// Changes an agent's total
+//! #[utoipa::path(put, path = "/api/v1/agents/{id}/budget", tag = "agents", security(("bearer" = [])),
+//!     params(("id" = String, Path, description = "`12` or `agent_12`")),
+//!     request_body = SetBudget, responses((status = 200, body = AgentBudget)))]
+//! pub async fn set_budget(
+//!     State(api): State<ApiState>, caller: Caller, params: Params, body: Body,
+//! ) -> Result<Json<AgentBudget>, ApiError> {
+//!     caller.require_admin()?;                    // 403
+//!     let request: SetBudget = body.read()?;      // 400, every failing field named
+//!     let id = params.agent_id("id")?;            // 400 INVALID_PARAMETER
+//!     ...
+//!     Err(ErrorCode::AgentNotFound.into())        // 404
+//! }
+//! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`error`] | [`ApiError`], the one shape of failures |
+//! | [`body`], [`query`], [`path`] | reading input, every mistake named |
+//! | [`list`] | the envelopes of lists |
+//! | [`bearer`] | the credential of the `Authorization` header |
+//! | [`context`] | id, client address and actor of the request |
+//! | [`service`], [`guard`], [`normalize`], [`alias`], [`cors`], [`client_ip`] | what happens to every request |
+//! | [`limit`] | rate limits |
+//! | [`metrics`], [`health`] | what is measured, and whether the parts work |
+//! | [`openapi`] | the list of all routes and their description |
+//! | [`system`] | endpoints about the service itself |
+
+mod alias;
+pub mod bearer;
+pub mod body;
+pub mod client_ip;
+pub mod context;
+pub mod cors;
+pub mod error;
+pub mod guard;
+pub mod health;
+pub mod limit;
+pub mod list;
+pub mod metrics;
+mod normalize;
+pub mod openapi;
+pub mod path;
+pub mod query;
+pub mod service;
+pub mod state;
+pub mod system;
+
+#[cfg(test)]
+mod tests;
+
+pub use body::Body;
+pub use context::RequestContext;
+pub use error::ApiError;
+pub use path::Params;
+pub use query::Query;
+pub use service::{App, HttpSettings};
+pub use state::{ApiState, BuildInfo, Services};
+
+/// The whole surface: every route with its state, and what happens to every request.
+pub fn app(api: ApiState, settings: HttpSettings) -> App {
+    let (router, _) = openapi::routes().split_for_parts();
+    App::new(router.with_state(api.clone()), api, settings)
+}

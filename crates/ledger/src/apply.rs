@@ -98,7 +98,7 @@ impl<'a> Draft<'a> {
             }
             Command::Touch { agent } => {
                 self.take_agent(*agent)?;
-                self.saw_life();
+                self.saw_life()?;
                 Ok(Outcome::Touched)
             }
         }
@@ -129,11 +129,24 @@ impl<'a> Draft<'a> {
         self.agent.as_ref().ok_or(Rejection::AgentNotFound)
     }
 
-    fn saw_life(&mut self) {
+    /// Notes a sign of life of the agent. Leases that ran out before it are expired first: afterwards nobody could say
+    /// when they did.
+    fn saw_life(&mut self) -> Result<(), Rejection> {
         let (now, ttl_ms) = (self.now, self.ttl_ms);
+        let agent = self.agent()?;
+        if agent.is_over(now) {
+            let own = self.book.leases.values().filter(|lease| lease.agent == agent.id);
+            let untouched = own.filter(|lease| self.leases.iter().all(|drafted| drafted.id != lease.id));
+            let mut ran_out: Vec<Lease> = untouched.filter(|lease| self.has_run_out(lease, agent)).cloned().collect();
+            ran_out.sort_by(|a, b| a.id.cmp(&b.id));
+            for mut lease in ran_out {
+                self.put_aside(&mut lease, EndedBy::Expiry, &Actor::System, None)?;
+            }
+        }
         if let Some(agent) = &mut self.agent {
             agent.saw_life(now, ttl_ms);
         }
+        Ok(())
     }
 
     /// The lease, its agent drafted; a lease that has run out is expired on the way, as the sweep would have done.
@@ -144,14 +157,14 @@ impl<'a> Draft<'a> {
             Some(_) => {}
             None => self.take_agent(lease.agent)?,
         }
-        if self.runs_out(&lease)? {
+        if self.has_run_out(&lease, self.agent()?) {
             self.put_aside(&mut lease, EndedBy::Expiry, &Actor::System, None)?;
         }
         Ok(lease)
     }
 
-    fn runs_out(&self, lease: &Lease) -> Result<bool, Rejection> {
-        Ok(lease.state == LeaseState::Active && lease.expiry(self.agent()?) <= self.now)
+    fn has_run_out(&self, lease: &Lease, agent: &AgentBook) -> bool {
+        lease.state == LeaseState::Active && lease.expiry(agent) <= self.now
     }
 
     fn put_lease(&mut self, lease: Lease) {
@@ -176,6 +189,11 @@ impl<'a> Draft<'a> {
         enabled.min_by_key(|f| f.available).ok_or(Rejection::NoAllocation)
     }
 
+    /// What can be lent of what is available: whole micro-dollars, because a holder is told no finer figure.
+    fn lendable(binding: &ScopeFigures) -> Money {
+        Money::from_micros(binding.available.micros_floor()).unwrap_or(Money::ZERO)
+    }
+
     // ---- postings
 
     fn post(
@@ -194,10 +212,10 @@ impl<'a> Draft<'a> {
                 overrun: old.overrun.plus(delta.overrun)?,
             };
             new.committed()?;
-            debug_assert!(
-                [new.spent, new.leased, new.suspense, new.overrun].iter().all(|m| !m.is_negative()),
-                "a posting drew more than an account holds: {old:?} {delta:?}"
-            );
+            // Only damaged or half-loaded books get here; refused alone, it does not fail the batch it came with
+            if [new.spent, new.leased, new.suspense, new.overrun].iter().any(|amount| amount.is_negative()) {
+                return Err(Rejection::AmountOverflow);
+            }
             self.put_account(*key, new);
         }
         let entry = Entry {
@@ -284,12 +302,19 @@ impl<'a> Draft<'a> {
             request.map(|r| ((agent, r.key.clone()), GrantRecord { body_hash: r.body_hash, lease: lease.clone() }));
     }
 
-    fn repeat_grant(&mut self, id: &LeaseId, closed: Option<Lease>) -> Result<Outcome, Rejection> {
-        let lease = self.take_lease(id)?;
+    /// The answer to a grant or refresh that was granted before; `stale` where its lease is older than the epoch, which
+    /// gets no key any more.
+    fn repeat_grant(&mut self, id: &LeaseId, closed: Option<Lease>, stale: Rejection) -> Result<Outcome, Rejection> {
+        let mut lease = self.take_lease(id)?;
         if lease.state != LeaseState::Active {
             return Err(Rejection::LeaseClosed);
         }
-        self.saw_life();
+        if lease.epoch != self.agent()?.epoch {
+            return Err(stale);
+        }
+        self.saw_life()?;
+        self.show_life(&mut lease);
+        self.put_lease(lease.clone());
         Ok(Outcome::Granted { lease, closed, figures: self.figures()?, duplicate: true })
     }
 
@@ -302,14 +327,15 @@ impl<'a> Draft<'a> {
     ) -> Result<Outcome, Rejection> {
         self.take_agent(agent)?;
         if let Some(first) = self.repeated(agent, request)? {
-            return self.repeat_grant(&first, None);
+            return self.repeat_grant(&first, None, Rejection::LeaseClosed);
         }
         let binding = self.binding()?;
-        if binding.available <= Money::ZERO {
+        let lendable = Self::lendable(&binding);
+        if lendable <= Money::ZERO {
             return Err(Rejection::BudgetExhausted { figures: self.figures()?, binding: Box::new(binding) });
         }
-        self.saw_life();
-        let lease = self.lend(lease, requested.min(binding.available), None, request)?;
+        self.saw_life()?;
+        let lease = self.lend(lease, requested.min(lendable), None, request)?;
         Ok(Outcome::Granted { lease, closed: None, figures: self.figures()?, duplicate: false })
     }
 
@@ -339,7 +365,8 @@ impl<'a> Draft<'a> {
             highest_seq: None,
             created_at: self.now,
             seen_at: self.now,
-            expires_at: self.now.plus_millis(self.ttl_ms),
+            // Later than now + TTL only where the clock was set back: see `Lease::expiry`
+            expires_at: agent.alive_until.max(self.now.plus_millis(self.ttl_ms)),
             ended_at: None,
             ended_by: None,
             reason: None,
@@ -402,21 +429,24 @@ impl<'a> Draft<'a> {
     fn event(&mut self, agent: AgentId, named: Option<&LeaseId>, item: &Spending) -> Result<Outcome, Rejection> {
         self.take_agent(agent)?;
         if self.book.events.contains_key(&(agent, item.id.clone())) {
-            self.saw_life();
+            self.saw_life()?;
             return Ok(Outcome::Counted { lease: None, duplicate: true });
         }
         self.event = Some((agent, item.id.clone()));
         let own = named.filter(|id| self.book.leases.get(*id).is_some_and(|l| l.agent == agent)).cloned();
-        let attributed = own.or_else(|| self.only_lease_at(agent, item.occurred_at));
+        let attributed = match own {
+            Some(named) => Some(named),
+            None => self.only_lease_at(item.occurred_at)?,
+        };
         let Some(id) = attributed else {
-            self.saw_life();
+            self.saw_life()?;
             return Ok(Outcome::Counted { lease: None, duplicate: false });
         };
         let before = self.take_lease(&id)?;
         let mut after = before.clone();
         after.events = after.events.plus(item.cost)?;
         self.show_life(&mut after);
-        self.saw_life();
+        self.saw_life()?;
         let grown = after.known().minus(before.known())?;
         let kind = if before.state == LeaseState::Active { EntryKind::Event } else { EntryKind::Late };
         let note = Note {
@@ -428,14 +458,18 @@ impl<'a> Draft<'a> {
         Ok(Outcome::Counted { lease: Some(after), duplicate: false })
     }
 
-    /// The one lease of the agent that was active at `at`, if exactly one was.
-    fn only_lease_at(&self, agent: AgentId, at: Timestamp) -> Option<LeaseId> {
+    /// The one lease of the agent that was active at `at`, if exactly one was. A lease that has run out counts until
+    /// then, whether or not that was noticed before.
+    fn only_lease_at(&self, at: Timestamp) -> Result<Option<LeaseId>, Rejection> {
+        let agent = self.agent()?;
+        let end =
+            |lease: &Lease| lease.ended_at.or_else(|| self.has_run_out(lease, agent).then(|| lease.expiry(agent)));
         let active = |lease: &&Lease| {
-            lease.agent == agent && lease.created_at <= at && lease.ended_at.is_none_or(|ended| at < ended)
+            lease.agent == agent.id && lease.created_at <= at && end(lease).is_none_or(|ended| at < ended)
         };
         let mut candidates = self.book.leases.values().filter(active);
-        let first = candidates.next()?;
-        candidates.next().is_none().then(|| first.id.clone())
+        let first = candidates.next().map(|lease| lease.id.clone());
+        Ok(first.filter(|_| candidates.next().is_none()))
     }
 
     fn refresh(
@@ -450,14 +484,14 @@ impl<'a> Draft<'a> {
         self.take_agent(agent)?;
         if let Some(first) = self.repeated(agent, request)? {
             let closed = self.book.leases.get(old).cloned();
-            return self.repeat_grant(&first, closed);
+            return self.repeat_grant(&first, closed, Rejection::StaleEpoch);
         }
         let before = self.take_lease(old)?;
         match before.state {
             LeaseState::Revoked => return Err(Rejection::LeaseRevoked),
             LeaseState::Closed => {
                 let successor = before.superseded_by.clone().ok_or(Rejection::LeaseClosed)?;
-                return self.repeat_grant(&successor, Some(before));
+                return self.repeat_grant(&successor, Some(before), Rejection::StaleEpoch);
             }
             LeaseState::Active | LeaseState::Expired => {}
         }
@@ -468,18 +502,18 @@ impl<'a> Draft<'a> {
         let mut closed = before.clone();
         closed.stated = closed.stated.max(total);
         let beside = self.binding_beside(&before, &closed)?;
-        if beside.available <= Money::ZERO {
-            self.saw_life();
+        if Self::lendable(&beside) <= Money::ZERO {
+            self.saw_life()?;
             return Ok(Outcome::Denied { figures: self.figures()?, binding: beside });
         }
-        self.saw_life();
+        self.saw_life()?;
         closed.seen_at = closed.seen_at.max(self.now);
         self.close(&mut closed, EndedBy::Refresh);
         closed.superseded_by = Some(new.clone());
         let note = self.note(EntryKind::Refresh, closed.returned(), Actor::Agent(agent));
         self.carry(&before, closed.clone(), note)?;
         let binding = self.binding()?;
-        let lease = self.lend(new, requested.min(binding.available), Some(old.clone()), request)?;
+        let lease = self.lend(new, requested.min(Self::lendable(&binding)), Some(old.clone()), request)?;
         Ok(Outcome::Granted { lease, closed: Some(closed), figures: self.figures()?, duplicate: false })
     }
 
@@ -605,17 +639,26 @@ impl<'a> Draft<'a> {
         if let Scope::Agent(agent) = budget.scope {
             self.take_agent(agent)?;
         }
+        let note = Note { reason, ..self.note(EntryKind::Allocate, budget.cap, actor.clone()) };
+        self.post_opening(key, &opening, note)?;
+        for (key, later) in self.book.later_balances(&budget, self.now)? {
+            let note = self.note(EntryKind::Allocate, Money::ZERO, actor.clone());
+            self.post_opening(key, &later, note)?;
+        }
+        self.budget = Some(budget.clone());
+        Ok(Outcome::Budgeted { account: self.account(key), budget })
+    }
+
+    /// Posts what an account starts from; the note's amount is the cap that is new with it.
+    fn post_opening(&mut self, key: AccountKey, opening: &Account, note: Note) -> Result<(), Rejection> {
         let delta = Delta {
-            available: opening.available(budget.cap)?,
+            available: opening.available(note.amount)?,
             leased: opening.leased,
             suspense: opening.suspense,
             spent: opening.spent.minus(opening.overrun)?,
             overrun: opening.overrun,
         };
-        let note = Note { reason, ..self.note(EntryKind::Allocate, budget.cap, actor.clone()) };
-        self.post(None, vec![key], delta, note)?;
-        self.budget = Some(budget.clone());
-        Ok(Outcome::Budgeted { account: self.account(key), budget })
+        self.post(None, vec![key], delta, note)
     }
 
     fn adjust(

@@ -25,11 +25,18 @@ pub struct AgentBook {
 
 impl AgentBook {
     /// Notes a sign of life that keeps leases active for `ttl_ms`.
+    ///
+    /// A stretch ends at `alive_until`: life at that very instant comes too late for the leases of the stretch.
     pub fn saw_life(&mut self, now: Timestamp, ttl_ms: i64) {
-        if now > self.alive_until {
+        if self.is_over(now) {
             self.alive_since = now;
         }
         self.alive_until = self.alive_until.max(now.plus_millis(ttl_ms));
+    }
+
+    /// Whether the current stretch of signs of life has ended at `now`.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        now >= self.alive_until
     }
 }
 
@@ -60,7 +67,13 @@ pub struct ScopeFigures {
 /// Everything a batch of commands touches, checked out of the store.
 ///
 /// An account that is not in the book counts as empty, so the loader must bring in every account that exists of the
-/// budgets it loads. A lease, agent or report that is not in the book does not exist.
+/// budgets it loads. A lease, agent or report that is not in the book does not exist. So, beside what commands name:
+/// * an event that names no lease needs every lease of its agent that was active at the event's time;
+/// * opening a budget with a window needs the leases of its scope whose grant lies after that window (a clock that was
+///   ahead leaves such leases), on top of what went into the opening balance;
+/// * a sign of life after a gap ([`AgentBook::is_over`]) expires the agent's leases that ran out, where they are loaded.
+///   One that is not is expired just the same when it is next looked at, only the instant of its end is then known no
+///   better than [`Lease::expires_at`].
 #[derive(Clone, Debug, Default)]
 pub struct Book {
     /// The agents.
@@ -106,7 +119,11 @@ impl Book {
             for budget in self.budgets_of(&scope) {
                 let (window_start, window_end) = budget.window.bounds(&budget.zone, now);
                 let account = account(AccountKey { budget: budget.no, window_start });
-                let available = account.available(budget.cap)?;
+                let mut available = account.available(budget.cap)?;
+                // A clock set back before the first window: what were lent now would be in none of its books
+                if window_start < budget.opened_window {
+                    available = available.min(Money::ZERO);
+                }
                 figures.push(ScopeFigures { budget: budget.clone(), account, window_start, window_end, available });
             }
         }
@@ -120,16 +137,28 @@ impl Book {
         let mut total = Account::default();
         for lease in self.leases.values() {
             if lease.scopes().contains(&budget.scope) && budget.account_at(lease.created_at) == window {
-                let part = lease.contribution()?;
-                total = Account {
-                    spent: total.spent.plus(part.spent)?,
-                    leased: total.leased.plus(part.leased)?,
-                    suspense: total.suspense.plus(part.suspense)?,
-                    overrun: total.overrun.plus(part.overrun)?,
-                };
+                total = total.plus(&lease.contribution()?)?;
             }
         }
         Ok(total)
+    }
+
+    /// What the leases in this book have brought into windows of `budget` after the one that contains `now`.
+    pub(crate) fn later_balances(
+        &self,
+        budget: &Budget,
+        now: Timestamp,
+    ) -> Result<BTreeMap<AccountKey, Account>, MoneyOverflow> {
+        let window = budget.account_at(now);
+        let mut later: BTreeMap<AccountKey, Account> = BTreeMap::new();
+        for lease in self.leases.values().filter(|lease| lease.scopes().contains(&budget.scope)) {
+            let key = budget.account_at(lease.created_at);
+            if key.window_start > window.window_start {
+                let total = later.entry(key).or_default();
+                *total = total.plus(&lease.contribution()?)?;
+            }
+        }
+        Ok(later)
     }
 
     /// Takes over what a command changed.

@@ -58,6 +58,16 @@ pub struct Account {
 }
 
 impl Account {
+    /// The sum, amount by amount.
+    pub(crate) fn plus(&self, other: &Self) -> Result<Self, MoneyOverflow> {
+        Ok(Self {
+            spent: self.spent.plus(other.spent)?,
+            leased: self.leased.plus(other.leased)?,
+            suspense: self.suspense.plus(other.suspense)?,
+            overrun: self.overrun.plus(other.overrun)?,
+        })
+    }
+
     /// Spent, leased and in suspense: what the cap must cover.
     pub fn committed(&self) -> Result<Money, MoneyOverflow> {
         self.spent.plus(self.leased)?.plus(self.suspense)

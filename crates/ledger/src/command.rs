@@ -182,6 +182,7 @@ impl AgentFigures {
 
 /// What a command led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one per command, and most commands answer with a lease")]
 pub enum Outcome {
     /// Money was lent, now or when the same request came before (`duplicate`).
     Granted {
@@ -292,7 +293,7 @@ pub enum Rejection {
         /// What is known.
         known: Money,
     },
-    /// A balance would leave the range of the books.
+    /// A balance would leave the range of the books, which ends at zero and at [`Money::MAX_BALANCE`].
     #[error("the amount leaves the range of balances")]
     AmountOverflow,
     /// No enabled budget of the agent was loaded: it has no allocation.

@@ -114,9 +114,9 @@ impl Lease {
     /// When it expires, the agent's signs of life included.
     ///
     /// A sign of life extends every lease that was active when it came. The agent's book keeps the current unbroken
-    /// stretch of life, so a lease that had expired before that stretch began is not revived by it.
+    /// stretch of life, so a lease that had expired when that stretch began is not revived by it.
     pub fn expiry(&self, agent: &AgentBook) -> Timestamp {
-        if self.expires_at >= agent.alive_since { self.expires_at.max(agent.alive_until) } else { self.expires_at }
+        if self.expires_at > agent.alive_since { self.expires_at.max(agent.alive_until) } else { self.expires_at }
     }
 
     /// The scopes it counts in: those of its agent at the grant.

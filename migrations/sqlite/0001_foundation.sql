@@ -32,11 +32,12 @@ CREATE TABLE users (
   deleted_at INTEGER
 ) STRICT;
 
--- Failed logins in a row, by e-mail, known or not.
+-- Failed logins in a row, by e-mail, known or not. Anybody can make such rows, so they go after a while: `failed_at`.
 CREATE TABLE login_failures (
   email_key TEXT PRIMARY KEY,
   failures INTEGER NOT NULL,
-  locked_until INTEGER
+  locked_until INTEGER,
+  failed_at INTEGER NOT NULL
 ) STRICT;
 
 -- A login and everything that descends from it.
@@ -61,11 +62,13 @@ CREATE INDEX refresh_tokens_session ON refresh_tokens (session_id);
 CREATE TABLE projects (
   id TEXT PRIMARY KEY,
   name TEXT NOT NULL,
+  -- The name in lower case, made by the program: the databases disagree about letters beyond ASCII.
+  name_key TEXT NOT NULL,
   description TEXT,
   created_at INTEGER NOT NULL,
   updated_at INTEGER NOT NULL
 ) STRICT;
-INSERT INTO projects VALUES ('proj_master_001', 'Master Project', 'The whole installation', 0, 0);
+INSERT INTO projects VALUES ('proj_master_001', 'Master Project', 'master project', 'The whole installation', 0, 0);
 
 CREATE TABLE provider_keys (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -98,6 +101,8 @@ CREATE INDEX project_provider_keys_key ON project_provider_keys (key_id);
 CREATE TABLE agents (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   name TEXT NOT NULL,
+  -- As in projects; names are sorted by it.
+  name_key TEXT NOT NULL,
   providers TEXT NOT NULL,
   description TEXT,
   tags TEXT NOT NULL,

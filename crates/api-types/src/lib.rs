@@ -1,1 +1,11 @@
-//! placeholder
+//! Bodies of the REST surface: what a client sends and what it gets.
+//!
+//! Requests read themselves from untrusted JSON ([`kernel::validate::FromFields`]) and name every field that will not do.
+//! Responses can be written and read, so that clients share them. With the feature `openapi` both describe themselves.
+//! Nothing here knows an HTTP framework or a database.
+//!
+//! One module for each kind of thing; what several of them share is in [`shared`].
+
+pub mod auth;
+pub mod shared;
+pub mod users;

@@ -32,7 +32,7 @@ pub(crate) fn run(args: &Args, commands: &[String]) -> Result<()> {
     let mut checks = Vec::new();
     let mut check = |name: &'static str, outcome: Result<()>| {
         if let Err(error) = &outcome {
-            eprintln!("{name}: {error:?}");
+            eprintln!("{name}: {error:#}");
         }
         checks.push((name, outcome.is_ok()));
         if interrupted() { outcome } else { Ok(()) }

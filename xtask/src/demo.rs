@@ -4,7 +4,7 @@ use std::{
     fmt::Write as _,
     fs,
     io::{IsTerminal, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -19,6 +19,8 @@ use crate::{
 
 /// The example of `control-client` that plays an agent: it brings its own small mock of an LLM provider.
 const EXAMPLE: &str = "agent_loop";
+/// How it looks when an agent has ended by itself: the control plane lends it nothing any more.
+const REFUSED: &str = "refused";
 /// Cells of a bar.
 const WIDTH: i64 = 40;
 
@@ -51,6 +53,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         running.push(Running { group: spawn(example, &server, agent, dir.path())?, status: None });
     }
     runtime.block_on(watch(&mut admin, &agents, &mut running))?;
+    for (agent, running) in agents.iter().zip(&running) {
+        if running.status.as_deref() != Some(REFUSED) {
+            let log = fs::read_to_string(home(dir.path(), agent).join("log"))?;
+            bail!("agent {} did not end as it should:\n{log}", agent.id);
+        }
+    }
     drop(running);
     server.stop()?;
     println!("\nEvery agent was refused more than its budget. The books, recomputed from the journal:");
@@ -75,8 +83,13 @@ async fn prepare(args: &Args, server: &Server) -> Result<(Caller, Vec<Agent>)> {
     Ok((admin, agents))
 }
 
+/// Where an agent keeps its journal and its log.
+fn home(dir: &Path, agent: &Agent) -> PathBuf {
+    dir.join(format!("agent-{}", agent.id))
+}
+
 fn spawn(example: &Path, server: &Server, agent: &Agent, dir: &Path) -> Result<Group> {
-    let home = dir.join(format!("agent-{}", agent.id));
+    let home = home(dir, agent);
     fs::create_dir_all(&home)?;
     let log = fs::File::create(home.join("log"))?;
     let mut command = process::command(example);
@@ -93,7 +106,7 @@ async fn watch(admin: &mut Caller, agents: &[Agent], running: &mut [Running]) ->
             bail!("interrupted");
         }
         for agent in running.iter_mut().filter(|r| r.status.is_none()) {
-            agent.status = agent.group.ended()?.map(|s| if s.success() { "refused".into() } else { s.to_string() });
+            agent.status = agent.group.ended()?.map(|s| if s.success() { REFUSED.into() } else { s.to_string() });
         }
         let over = running.iter().all(|r| r.status.is_some());
         let mut picture = String::new();

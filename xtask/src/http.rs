@@ -3,7 +3,7 @@
 //! The load generator shares the machine with the server it measures, so a request is one buffer written and one
 //! answer read, parsed by `httparse`, and nothing else.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -11,6 +11,9 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
+
+/// Longest wait for an answer of the API.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A whole request, ready to be written.
 pub(crate) fn request(method: &str, path: &str, bearer: Option<&str>, body: Option<&str>) -> Vec<u8> {
@@ -147,9 +150,10 @@ impl Caller {
         let body = body.map(Value::to_string);
         let request = request(method, &format!("/api/v1/{path}"), self.bearer.as_deref(), body.as_deref());
         loop {
-            let answer = self.connection.exchange(&request).await?;
+            let answer = tokio::time::timeout(PATIENCE, self.connection.exchange(&request)).await;
+            let answer = answer.with_context(|| format!("{method} {path}: no answer within {PATIENCE:?}"))??;
             if let (429 | 503, Some(seconds)) = (answer.status, answer.retry_after) {
-                tokio::time::sleep(std::time::Duration::from_secs(seconds.clamp(1, 60))).await;
+                tokio::time::sleep(Duration::from_secs(seconds.clamp(1, 60))).await;
                 continue;
             }
             let body = if answer.body.is_empty() { Value::Null } else { serde_json::from_slice(answer.body)? };

@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("xtask: {error:?}");
+            eprintln!("xtask: {error:#}");
             ExitCode::FAILURE
         }
     }

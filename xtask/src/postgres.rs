@@ -205,8 +205,19 @@ fn temporary_directory(account: Option<Account>) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::version_of;
-    use std::path::Path;
+    use super::{Postgres, binaries, version_of};
+    use std::{net::TcpStream, path::Path};
+
+    #[test]
+    fn a_throwaway_server_listens_and_leaves_nothing_behind() {
+        let Some(bin) = binaries() else { return eprintln!("no PostgreSQL here: nothing to throw away") };
+        let server = Postgres::start(&bin, true).unwrap();
+        let (address, dir) = (format!("127.0.0.1:{}", server.port), server._dir.path().to_owned());
+        TcpStream::connect(&address).unwrap();
+        drop(server);
+        assert!(TcpStream::connect(&address).is_err());
+        assert!(!dir.exists());
+    }
 
     #[test]
     fn newer_versions_sort_above_older_ones() {

@@ -223,7 +223,10 @@ pub(crate) fn test(args: &Args, bin: Option<&Path>, server: &Path) -> Result<Sum
     };
     cargo.args(left_out.into_iter().flat_map(|name| ["--skip", name]));
     let name = backends.to_possible_value().context("every choice has a name")?;
+    // Tests that are cut off leave files; this way they go with the run
+    let scratch = tempfile::Builder::new().prefix("iron-tests-").tempdir()?;
     cargo
+        .env("TMPDIR", scratch.path())
         .env("IRON_TEST_SQLITE", if backends.sqlite() { "1" } else { "0" })
         .env("IRON_TEST_POSTGRES_URL", url.unwrap_or_default())
         .env("IRON_TEST_REQUIRE", name.get_name())

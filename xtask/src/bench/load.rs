@@ -12,6 +12,9 @@ use crate::{http::Connection, process::interrupted};
 /// Unmeasured time before each measurement, in which connections open and caches fill.
 const WARM_UP: Duration = Duration::from_secs(1);
 
+/// How long after the end a last answer may still come.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Where the load goes and for how long.
 pub(super) struct Load {
     /// The server.
@@ -94,10 +97,15 @@ async fn client(address: SocketAddr, mut next: impl FnMut() -> Vec<u8>, from: In
         if sent >= until || interrupted() {
             return client;
         }
-        let error = match connection.exchange(&request).await {
-            Ok(answer) if (200..300).contains(&answer.status) => None,
-            Ok(answer) => Some(format!("{}: {}", answer.status, String::from_utf8_lossy(answer.body))),
-            Err(error) => Some(format!("{error:#}")),
+        let error = match tokio::time::timeout_at((until + PATIENCE).into(), connection.exchange(&request)).await {
+            Ok(Ok(answer)) if (200..300).contains(&answer.status) => None,
+            Ok(Ok(answer)) => Some(format!("{}: {}", answer.status, String::from_utf8_lossy(answer.body))),
+            Ok(Err(error)) => Some(format!("{error:#}")),
+            Err(_) => {
+                client.errors += 1;
+                client.first_error.get_or_insert_with(|| format!("no answer until {PATIENCE:?} after the end"));
+                return client;
+            }
         };
         let now = Instant::now();
         let counts = now >= from && now < until;

@@ -37,6 +37,9 @@
 //! | [`body`], [`query`], [`path`] | reading input, every mistake named |
 //! | [`list`] | the envelopes of lists |
 //! | [`bearer`] | the credential of the `Authorization` header |
+//! | [`caller`] | who calls with a user's token, and what they may do |
+//! | `transact` | one transaction with its decision, its consequences and its audit record |
+//! | `passwords` | hashing, off the async threads and bounded |
 //! | [`context`] | id, client address and actor of the request |
 //! | [`service`], [`guard`], [`normalize`], [`alias`], [`cors`], [`client_ip`] | what happens to every request |
 //! | [`limit`] | rate limits |
@@ -47,10 +50,12 @@
 mod alias;
 pub mod bearer;
 pub mod body;
+pub mod caller;
 pub mod client_ip;
 pub mod context;
 pub mod cors;
 pub mod error;
+mod failure;
 pub mod guard;
 pub mod health;
 pub mod limit;
@@ -58,16 +63,19 @@ pub mod list;
 pub mod metrics;
 mod normalize;
 pub mod openapi;
+mod passwords;
 pub mod path;
 pub mod query;
 pub mod service;
 pub mod state;
 pub mod system;
+mod transact;
 
 #[cfg(test)]
 mod tests;
 
 pub use body::Body;
+pub use caller::Caller;
 pub use context::RequestContext;
 pub use error::ApiError;
 pub use path::Params;

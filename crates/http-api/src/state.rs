@@ -3,15 +3,27 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use kernel::{Clock, Entropy, Secret, Timestamp};
+use auth::SigningKeys;
+use auth::lockout::LockoutRules;
+use auth::password::PasswordHasher;
+use auth::session::Lifetimes;
+use kernel::{Clock, Entropy, Money, Secret, Timestamp};
+use persistence::{Directory, Pipeline, Store};
+use vault::Vault;
 
 use crate::health::CachedHealth;
 use crate::limit::Limits;
 use crate::metrics::Metrics;
+use crate::passwords::HashSlots;
 
 /// The services behind the handlers; a handle, cheap to clone. Handlers take `State(api): State<ApiState>`.
 #[derive(Clone)]
-pub struct ApiState(Arc<Services>);
+pub struct ApiState(Arc<Inner>);
+
+struct Inner {
+    services: Services,
+    hash_slots: HashSlots,
+}
 
 /// Everything a handler may need, each a part with a job of its own. Built once, by the server or a test.
 pub struct Services {
@@ -19,6 +31,26 @@ pub struct Services {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
+    /// The database.
+    pub store: Store,
+    /// The queue in front of its writer: every command about budgets goes through it.
+    pub pipeline: Pipeline,
+    /// Pictures of agents, to check a request before it queues up.
+    pub directory: Directory,
+    /// Opens and seals stored secrets.
+    pub vault: Vault,
+    /// Signs sessions and IC tokens.
+    pub keys: SigningKeys,
+    /// Hashes passwords; blocks, so it is called off the async threads.
+    pub hasher: PasswordHasher,
+    /// How long logins last.
+    pub lifetimes: Lifetimes,
+    /// When failed logins lock an account.
+    pub lockout: LockoutRules,
+    /// How much is lent, and for how long.
+    pub lending: Lending,
+    /// Policies of the installation.
+    pub policy: Policy,
     /// What is measured.
     pub metrics: Metrics,
     /// Rate limits.
@@ -31,6 +63,37 @@ pub struct Services {
     pub metrics_token: Option<Secret<String>>,
     /// When the server started.
     pub started_at: Timestamp,
+}
+
+/// How much is lent, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Lending {
+    /// What a handshake or refresh asks for that names no amount.
+    pub default_grant: Money,
+    /// The most a handshake may ask for.
+    pub max_handshake: Money,
+    /// The most a refresh may ask for.
+    pub max_refresh: Money,
+    /// How long a lease stays active after a sign of life, milliseconds.
+    pub ttl_ms: i64,
+}
+
+impl Default for Lending {
+    fn default() -> Self {
+        let usd = |n: i64| Money::from_nanos(n * 1_000_000_000);
+        Self { default_grant: usd(10), max_handshake: usd(100), max_refresh: usd(1_000), ttl_ms: 21_600_000 }
+    }
+}
+
+/// Policies of the installation.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Policy {
+    /// Whether users may create agents within their own budget.
+    pub allow_user_agents: bool,
+    /// Whether provider endpoints may be plain `http` beyond loopback.
+    pub allow_http_providers: bool,
+    /// Whether a user who must change the password can do nothing else before.
+    pub enforce_password_change: bool,
 }
 
 /// What program this is.
@@ -49,7 +112,12 @@ pub struct BuildInfo {
 impl ApiState {
     /// Makes the handle.
     pub fn new(services: Services) -> Self {
-        Self(Arc::new(services))
+        Self(Arc::new(Inner { services, hash_slots: HashSlots::new() }))
+    }
+
+    /// Where passwords are hashed.
+    pub(crate) fn hash_slots(&self) -> &HashSlots {
+        &self.0.hash_slots
     }
 }
 
@@ -57,6 +125,6 @@ impl Deref for ApiState {
     type Target = Services;
 
     fn deref(&self) -> &Services {
-        &self.0
+        &self.0.services
     }
 }

@@ -37,6 +37,9 @@ pub(crate) fn environment(program: &Path, dir: &Path, database_url: &str) -> Com
     }
     command
         .env("IRON__SERVER__ADDRESS", "127.0.0.1:0")
+        // Setting up many agents at once is one person writing a lot
+        .env("IRON__LIMITS__USER_WRITES__MAX", "0")
+        .env("IRON__LIMITS__USER_READS__MAX", "0")
         .env("IRON_DATA_DIR", dir)
         .env("DATABASE_URL", database_url)
         .env("ADMIN_EMAIL", ADMIN_EMAIL)

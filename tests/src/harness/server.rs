@@ -28,10 +28,17 @@ pub(crate) struct Launch {
 
 impl Launch {
     /// On that database, on a loopback port that the kernel chooses, with nothing of the caller's environment.
+    ///
+    /// Rate limits by user and for unknown tokens are off and password hashes are cheap: a test that is about these
+    /// sets them itself.
     pub(crate) fn on(database: &Database) -> Self {
         let launch = Self { environment: Vec::new(), dir: database.dir().to_owned() };
         launch
             .env("IRON__SERVER__ADDRESS", "127.0.0.1:0")
+            .env("IRON__LIMITS__USER_READS__MAX", "0")
+            .env("IRON__LIMITS__USER_WRITES__MAX", "0")
+            .env("IRON__LIMITS__BUDGET_MISSES__MAX", "0")
+            .env("IRON__AUTH__BCRYPT_COST", "4")
             .env("IRON_DATA_DIR", &database.dir().display().to_string())
             .env("DATABASE_URL", database.url())
             .env("RUST_BACKTRACE", "1")

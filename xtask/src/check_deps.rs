@@ -76,6 +76,7 @@ pub(crate) fn run() -> Result<()> {
     for package in packages {
         let path = Path::new(package["manifest_path"].as_str().context("a package without a manifest")?);
         let shown = path.strip_prefix(root()).unwrap_or(path).display().to_string();
+        faults.extend(test_binaries(package));
         faults.extend(inheritance(&fs::read_to_string(path)?)?.into_iter().map(|fault| format!("{shown}: {fault}")));
     }
     for name in LINKED_BY_AGENTS {
@@ -84,9 +85,9 @@ pub(crate) fn run() -> Result<()> {
     faults.extend(forbidden("xtask", &tree("xtask")?, &["axum", "sqlx", "sqlx-core"]));
 
     if !faults.is_empty() {
-        bail!("dependencies point the wrong way:\n  {}", faults.join("\n  "));
+        bail!("packages are not as they should be:\n  {}", faults.join("\n  "));
     }
-    println!("dependencies: {} packages, every arrow as drawn", members.len());
+    println!("packages: {}, every dependency as drawn", members.len());
     Ok(())
 }
 
@@ -123,6 +124,22 @@ fn arrows(members: &BTreeSet<&str>, packages: &[(&str, Vec<Dependency<'_>>)]) ->
         }
     }
     faults
+}
+
+/// More than one program of integration tests: each links the world again, and a file that was meant as a module of
+/// another becomes a program by lying in `tests/`.
+fn test_binaries(package: &Value) -> Option<String> {
+    let targets = package["targets"].as_array().into_iter().flatten().filter(|target| target["kind"][0] == "test");
+    let names = targets.filter_map(|target| target["name"].as_str()).collect::<Vec<_>>();
+    let fault = || {
+        let name = package["name"].as_str().unwrap_or_default();
+        format!(
+            "{name} has {} test binaries ({}): keep one, tests/it/main.rs with its modules",
+            names.len(),
+            names.join(", ")
+        )
+    };
+    (names.len() > 1).then(fault)
 }
 
 /// Everything a package links, with the features it would have on its own.
@@ -168,7 +185,7 @@ fn inheritance(manifest: &str) -> Result<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Dependency, arrows, inheritance};
+    use super::{Dependency, arrows, inheritance, test_binaries};
 
     fn check(package: &str, of: &str, dev: bool) -> Vec<String> {
         arrows(&["kernel", "ledger", "auth"].into(), &[(package, vec![Dependency { name: of, dev }])])
@@ -185,6 +202,16 @@ mod tests {
     fn the_database_driver_is_reserved_even_for_tests() {
         assert_eq!(check("http-api", "sqlx", true).len(), 1);
         assert!(check("persistence", "sqlx", false).is_empty());
+    }
+
+    #[test]
+    fn a_second_test_binary_is_a_fault() {
+        let package = |names: &[&str]| {
+            let targets = names.iter().map(|name| serde_json::json!({"kind": ["test"], "name": name}));
+            serde_json::json!({"name": "p", "targets": targets.collect::<Vec<_>>()})
+        };
+        assert!(test_binaries(&package(&["it"])).is_none());
+        assert!(test_binaries(&package(&["it", "support"])).is_some());
     }
 
     #[test]

@@ -36,7 +36,7 @@ enum Command {
     /// Check that dependencies point the way ARCHITECTURE.md draws them.
     ///
     /// Who may know whom; that the database driver and the web framework stay where they belong; that nothing an agent
-    /// links contains them; that every manifest takes versions and lints from the workspace.
+    /// links contains them; that every manifest takes versions and lints from the workspace; one test binary a package.
     CheckDeps,
     /// Check the house rules: length of files, work left undone, paths of one machine, released migrations unchanged
     /// and in pairs, documents that name only files and commands that exist.

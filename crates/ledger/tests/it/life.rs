@@ -115,6 +115,43 @@ fn a_sign_of_life_at_the_very_instant_of_expiry_comes_too_late() {
     }
 }
 
+/// A store loads what a command names, and a touch names no lease.
+#[test]
+fn a_lease_that_was_not_at_hand_when_the_agent_came_back_is_not_revived_either() {
+    for late_ms in [0, 1, HOUR_MS] {
+        let mut w = World::with_allocation(usd(10));
+        let lease = w.grant(usd(4));
+        w.pass(TTL_MS + late_ms);
+        let absent = w.book.leases.remove(&lease).expect("the lease");
+        w.touch();
+        w.book.leases.insert(lease.clone(), absent);
+        assert_eq!(ended(w.expire(&lease)).0.state, LeaseState::Expired, "{late_ms} ms late");
+    }
+}
+
+#[test]
+fn a_lease_that_has_ended_keeps_the_instants_of_its_end() {
+    let mut w = World::with_allocation(usd(10));
+    let lease = w.grant(usd(4));
+    w.pass(TTL_MS);
+    let (expired, _) = ended(w.expire(&lease));
+    w.pass(HOUR_MS);
+    let reported = w.report(&lease, "r1", usd(1));
+    assert_eq!((reported.expires_at, reported.ended_at), (expired.expires_at, expired.ended_at));
+    assert_eq!(reported.seen_at, w.now);
+    let (returned, _) = ended(w.give_back(&lease, None));
+    assert_eq!((returned.ended_at, returned.ended_by), (expired.ended_at, Some(EndedBy::Return)));
+}
+
+#[test]
+fn a_report_after_the_clock_went_back_does_not_shorten_a_lease() {
+    let mut w = World::with_allocation(usd(10));
+    let lease = w.grant(usd(4));
+    let expires_at = w.lease(&lease).expires_at;
+    w.pass(-HOUR_MS);
+    assert_eq!(w.report(&lease, "r1", usd(1)).expires_at, expires_at);
+}
+
 #[test]
 fn the_end_of_an_expired_lease_does_not_depend_on_when_it_is_noticed() {
     for swept in [false, true] {

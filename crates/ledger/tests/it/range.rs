@@ -26,6 +26,14 @@ fn a_report_that_fits_its_lease_but_not_the_account_is_refused() {
 }
 
 #[test]
+fn what_is_lent_counts_towards_the_range() {
+    let mut w = World::with_allocation(Money::MAX_CAP);
+    let (first, _lent) = (w.grant(usd(1)), w.grant(usd(2)));
+    w.report(&first, "r1", Money::MAX_BALANCE.minus(usd(2)).expect("in range"));
+    assert_eq!(w.try_report(&first, "r2", usd(1)), Err(Rejection::AmountOverflow));
+}
+
+#[test]
 fn the_widest_account_may_refuse_what_the_agent_could_hold() {
     let mut w = World::with_allocation(Money::MAX_CAP);
     w.hire(kernel::AgentId(2), "bob", None, Money::MAX_CAP);

@@ -143,6 +143,14 @@ fn refresh_is_denied_when_the_stated_total_eats_what_is_left() {
 }
 
 #[test]
+fn refresh_counts_an_overrun_that_is_in_the_books_already_once() {
+    let (mut w, old) = lease_in(LeaseState::Active);
+    w.report(&old, "second", usd(7));
+    // 8 are spent, 2 beyond the grant of 6; the stated 8 is the same money
+    assert_eq!(granted(w.try_refresh(&old, usd(9), Some(usd(8)))).granted, usd(2));
+}
+
+#[test]
 fn refresh_of_a_revoked_lease_is_refused() {
     let (mut w, old) = lease_in(LeaseState::Revoked);
     assert_eq!(w.try_refresh(&old, usd(1), None), Err(Rejection::LeaseRevoked));
@@ -290,6 +298,28 @@ fn revoke_of_a_lease_that_ran_out_unnoticed_is_refused_like_any_expired_one() {
     assert_eq!(w.revoke(&lease), Err(Rejection::LeaseEnded));
 }
 
+/// What verifies the books later learns of the end of a lease from the journal.
+#[test]
+fn the_end_of_a_lease_is_journaled_even_when_no_money_moves() {
+    for (end, kind) in [
+        ((|w, l| w.revoke(l)) as Verb, EntryKind::Revoke),
+        (|w, l| w.give_back(l, None), EntryKind::Return),
+        (
+            |w, l| {
+                w.pass(TTL_MS);
+                w.expire(l)
+            },
+            EntryKind::Expire,
+        ),
+    ] {
+        let mut w = World::with_allocation(usd(10));
+        let lease = w.grant(usd(6));
+        w.report(&lease, "all", usd(6));
+        ended(end(&mut w, &lease));
+        assert_eq!(w.entries.last().map(|e| e.kind), Some(kind));
+    }
+}
+
 #[test]
 fn deleting_an_agent_revokes_with_its_own_cause() {
     let (mut w, lease) = lease_in(LeaseState::Active);
@@ -330,12 +360,20 @@ fn settle_never_goes_below_what_is_known() {
 }
 
 #[test]
+fn settle_may_charge_exactly_what_is_known() {
+    let (mut w, lease) = lease_in(LeaseState::Expired);
+    let (closed, _) = ended(w.settle(&lease, SettleOutcome::Unspent, Some(usd(1))));
+    assert_eq!((closed.known(), closed.returned()), (usd(1), usd(5)));
+}
+
+#[test]
 fn settle_of_an_overrun_lease_charges_what_is_known() {
     for outcome in [SettleOutcome::Spent, SettleOutcome::Unspent] {
         let (mut w, lease) = lease_in(LeaseState::Revoked);
         w.report(&lease, "second", usd(9));
         let (closed, _) = ended(w.settle(&lease, outcome, None));
         assert_eq!((closed.known(), closed.overrun()), (usd(10), usd(4)));
+        assert_eq!(closed.settlement.map(|s| s.spent), Some(usd(10)));
     }
 }
 

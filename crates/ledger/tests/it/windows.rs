@@ -2,7 +2,9 @@
 
 use kernel::{Timestamp, Window, Zone};
 use ledger::{Figure, Scope};
+use proptest::prelude::*;
 
+use crate::model::ZONES;
 use crate::world::{
     AGENT, DAY_MS, HOUR_MS, TTL_MS, World, at, denied, ended, exhausted, granted, in_micros, owner_scope, usd, zone,
 };
@@ -202,6 +204,22 @@ fn a_budget_opened_after_the_clock_went_back_knows_the_leases_of_later_windows()
     assert_eq!(in_micros(w.account_at(day, w.now.plus_millis(DAY_MS))), (1_000_000, 3_000_000, 0));
     w.pass(DAY_MS);
     assert_eq!(granted(w.try_grant(AGENT, usd(99))).granted, usd(6));
+}
+
+proptest! {
+    /// The windows of a budget cut all time into pieces without gap or overlap.
+    #[test]
+    fn every_instant_is_in_exactly_one_window(
+        at in 0_i64..4_102_444_800_000,
+        zone in 0..ZONES.len(),
+        window in prop::sample::select(vec![Window::Day, Window::Week, Window::Month]),
+    ) {
+        let (start, end) = window.bounds(&ZONES[zone], Timestamp::from_millis(at));
+        let end = end.expect("an end").millis();
+        prop_assert!(start.millis() <= at && at < end);
+        let start_of = |ms| window.bounds(&ZONES[zone], Timestamp::from_millis(ms)).0.millis();
+        prop_assert_eq!([start_of(start.millis()), start_of(end - 1), start_of(end)], [start.millis(), start.millis(), end]);
+    }
 }
 
 #[test]

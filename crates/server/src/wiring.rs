@@ -1,0 +1,200 @@
+//! Where the parts are put together: configuration and dependencies in, a server that listens out.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_api::client_ip::TrustedProxies;
+use http_api::cors::Cors;
+use http_api::guard::BodySettings;
+use http_api::health::{CachedHealth, Health, HealthReport};
+use http_api::limit::Limits;
+use http_api::metrics::Metrics;
+use http_api::{ApiState, App, BuildInfo, HttpSettings, Services};
+use kernel::{Clock, Entropy, SystemClock, SystemEntropy};
+use persistence::{Store, StoreError, StoreOptions};
+
+use crate::config::Config;
+use crate::listener::Listener;
+use crate::secrets::{Missing, Secrets, SecretsError, resolve};
+use crate::{data_dir, telemetry};
+
+/// What a server takes from its surroundings instead of reaching for it.
+#[derive(Clone)]
+pub struct Deps {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Default for Deps {
+    /// The operating system's.
+    fn default() -> Self {
+        Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) }
+    }
+}
+
+/// Why a server could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The secrets cannot be used.
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
+    /// The data directory cannot be used.
+    #[error("cannot use the data directory {directory}")]
+    DataDir {
+        /// Which one.
+        directory: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The database cannot be opened or brought up to date.
+    #[error("cannot use the database {url}")]
+    Database {
+        /// Its address without the password.
+        url: String,
+        /// Why not.
+        source: StoreError,
+    },
+    /// The address is taken, or not ours.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A metric is declared wrongly.
+    #[error("cannot set up the metrics")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// A server that listens, its database open and up to date.
+pub struct Server {
+    listener: Listener,
+    address: SocketAddr,
+    app: App,
+    api: ApiState,
+    store: Store,
+    notices: Vec<String>,
+}
+
+/// Opens the database that the configuration names, without touching its schema.
+///
+/// # Errors
+/// [`StartError::DataDir`], [`StartError::Database`]
+pub async fn open_store(config: &Config) -> Result<Store, StartError> {
+    let directory = &config.data_dir;
+    data_dir::create(directory)
+        .map_err(|source| StartError::DataDir { directory: directory.display().to_string(), source })?;
+    let url = config.database_url();
+    let options = StoreOptions { url: url.expose().to_owned(), connections: config.database.connections };
+    Store::open(&options).await.map_err(|source| StartError::Database { url: url.redacted(), source })
+}
+
+/// Brings the schema of an open database up to date.
+///
+/// # Errors
+/// [`StartError::Database`]
+pub async fn migrate(config: &Config, store: &Store) -> Result<(), StartError> {
+    let url = config.database_url().redacted();
+    store.migrate().await.map_err(|source| StartError::Database { url, source })
+}
+
+impl Server {
+    /// Puts a server together and binds its socket. Nothing is served yet.
+    ///
+    /// # Errors
+    /// [`StartError`]: the server refuses to start rather than to run without a part.
+    pub async fn build(config: &Config, deps: Deps) -> Result<Self, StartError> {
+        let store = open_store(config).await?;
+        let (secrets, notices) = resolve(config, &*deps.entropy, Missing::Create)?;
+        migrate(config, &store).await?;
+        let api = ApiState::new(services(config, &deps, secrets, &store)?);
+        let app = http_api::app(api.clone(), http_settings(config));
+        let failed = |source| StartError::Listen { address: config.server.listen(), source };
+        let listener = Listener::bind(&config.server).await.map_err(failed)?;
+        let address = listener.address().map_err(failed)?;
+        Ok(Self { listener, address, app, api, store, notices })
+    }
+
+    /// Where it listens; with the port that the system chose, if it was to choose one.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What its handlers work with.
+    pub const fn api(&self) -> &ApiState {
+        &self.api
+    }
+
+    /// What the operator should know.
+    pub fn notices(&self) -> &[String] {
+        &self.notices
+    }
+
+    /// Serves until `stop` is ready, finishes what has begun, and closes the database.
+    pub async fn serve(self, stop: impl Future<Output = ()>) {
+        let Self { listener, app, api, store, .. } = self;
+        listener.serve(app, stop).await;
+        drop(api);
+        store.close().await;
+    }
+}
+
+fn services(config: &Config, deps: &Deps, secrets: Secrets, store: &Store) -> Result<Services, StartError> {
+    let clock = Arc::clone(&deps.clock);
+    Ok(Services {
+        metrics: Metrics::new()?,
+        limits: Limits::new(config.limits.settings(), Arc::clone(&clock)),
+        health: CachedHealth::new(Arc::new(StoreHealth(store.clone())), Arc::clone(&clock)),
+        build: BuildInfo {
+            version: env!("CARGO_PKG_VERSION"),
+            commit: option_env!("IRON_BUILD_COMMIT").unwrap_or("unknown"),
+            timestamp: option_env!("IRON_BUILD_TIMESTAMP").unwrap_or("unknown"),
+            environment: config.deployment.environment().to_owned(),
+        },
+        metrics_token: secrets.metrics_token,
+        started_at: clock.now(),
+        entropy: Arc::clone(&deps.entropy),
+        clock,
+    })
+}
+
+fn http_settings(config: &Config) -> HttpSettings {
+    let server = &config.server;
+    HttpSettings {
+        cors: Cors::new(server.allowed_origins.iter().map(|origin| origin.as_str())),
+        trusted_proxies: TrustedProxies::new(server.trusted_proxies.iter().map(|network| network.0).collect()),
+        read_timeout: Duration::from_secs(server.read_timeout_s.into()),
+        body: BodySettings {
+            timeout: Duration::from_secs(server.body_timeout_s.into()),
+            total_bytes: usize::try_from(server.body_memory_mib).unwrap_or(usize::MAX >> 20) << 20,
+        },
+        on_span: config.telemetry.otlp_endpoint.is_some().then_some(telemetry::join_trace),
+    }
+}
+
+/// Asks the database for a sign of life.
+struct StoreHealth(Store);
+
+impl Health for StoreHealth {
+    fn check(&self) -> Pin<Box<dyn Future<Output = HealthReport> + Send + '_>> {
+        Box::pin(async {
+            let answer = tokio::time::timeout(Duration::from_secs(2), self.0.ping()).await;
+            let database = match answer {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "the database does not answer");
+                    Err("does not answer")
+                }
+                Err(_) => Err("does not answer in time"),
+            };
+            // The schema was brought up to date before the socket was bound, and the keys were read
+            HealthReport { database, ..HealthReport::HEALTHY }
+        })
+    }
+}

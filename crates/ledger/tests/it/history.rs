@@ -159,7 +159,7 @@ impl Setting {
             "2026-10-24T23:30:00Z",
             "2026-10-29T20:30:00Z",
         ];
-        let start: &str = r.pick(&starts);
+        let start = r.pick(&starts);
         let now = at(start).plus_millis(i64::try_from(r.below(7_200_000)).expect("two hours"));
         let ttl_ms = *r.pick(&[60_000, HOUR_MS, 6 * HOUR_MS]);
         let agents = 1 + r.below(3);

@@ -17,6 +17,7 @@ use kernel::{Clock, Entropy, SystemClock, SystemEntropy};
 use persistence::{Store, StoreError, StoreOptions};
 
 use crate::config::Config;
+use crate::config::types::DatabaseUrl;
 use crate::listener::Listener;
 use crate::secrets::{Missing, Secrets, SecretsError, resolve};
 use crate::{data_dir, telemetry};
@@ -90,7 +91,18 @@ pub async fn open_store(config: &Config) -> Result<Store, StartError> {
     let directory = &config.data_dir;
     data_dir::create(directory)
         .map_err(|source| StartError::DataDir { directory: directory.display().to_string(), source })?;
-    let url = config.database_url();
+    open(config, config.database_url()).await
+}
+
+/// The same for a database that exists: an embedded one is not created, so that a check of the wrong directory fails.
+///
+/// # Errors
+/// [`StartError::Database`]
+pub async fn open_existing_store(config: &Config) -> Result<Store, StartError> {
+    open(config, config.database_url().existing()).await
+}
+
+async fn open(config: &Config, url: DatabaseUrl) -> Result<Store, StartError> {
     let options = StoreOptions { url: url.expose().to_owned(), connections: config.database.connections };
     Store::open(&options).await.map_err(|source| StartError::Database { url: url.redacted(), source })
 }

@@ -5,7 +5,7 @@ use persistence::Store;
 
 use super::{Failure, print};
 use crate::config::Loaded;
-use crate::wiring::open_store;
+use crate::wiring::open_existing_store;
 
 /// What to do with the ledger.
 #[derive(Subcommand)]
@@ -23,7 +23,7 @@ pub(super) enum Audit {
 
 pub(super) async fn ledger(command: Ledger, loaded: Loaded) -> Result<(), Failure> {
     let Ledger::Verify = command;
-    let store = open_store(&loaded.config).await?;
+    let store = open_existing_store(&loaded.config).await?;
     let verdict = verify_ledger(&store).await;
     store.close().await;
     print(format!("{}\n", verdict?).as_bytes())
@@ -31,7 +31,7 @@ pub(super) async fn ledger(command: Ledger, loaded: Loaded) -> Result<(), Failur
 
 pub(super) async fn audit(command: Audit, loaded: Loaded) -> Result<(), Failure> {
     let Audit::Verify = command;
-    let store = open_store(&loaded.config).await?;
+    let store = open_existing_store(&loaded.config).await?;
     let verdict = verify_audit(&store).await;
     store.close().await;
     print(format!("{}\n", verdict?).as_bytes())

@@ -129,14 +129,18 @@ fn plain(value: &Value) -> String {
     match value {
         Value::String(_, text) => text.clone(),
         Value::Array(_, items) => items.iter().map(plain).collect::<Vec<_>>().join(","),
-        Value::Num(_, n) => n.to_i128().map_or_else(|| format!("{n:?}"), |n| n.to_string()),
+        Value::Num(_, n) => {
+            let signed = n.to_i128().map(|n| n.to_string());
+            signed.or_else(|| n.to_u128().map(|n| n.to_string())).unwrap_or_else(|| format!("{n:?}"))
+        }
         Value::Bool(_, b) => b.to_string(),
         other => format!("{other:?}"),
     }
 }
 
 fn explain(error: figment::Error) -> Vec<String> {
-    error.into_iter().map(|error| error.to_string()).collect()
+    // Settings have no profiles; the one that figment names says nothing to the operator
+    error.into_iter().map(|error| error.to_string().replace("key \"default.", "key \"")).collect()
 }
 
 /// A setting as it stands.

@@ -94,7 +94,7 @@ fn a_text_that_looks_like_a_number_stays_a_text() {
 
 #[test]
 fn unknown_keys_are_refused_by_name() {
-    assert!(bad(&[("IRON__SERVER__PROT", "1")], None).contains("prot"));
+    assert!(bad(&[("IRON__SERVER__PROT", "1")], None).contains("\"server.prot\""));
     assert!(bad(&[("IRON__NOTHING", "1")], None).contains("nothing"));
     assert!(bad(&[], Some("[auth]\nsecret = \"x\"\n")).contains("secret"));
     assert!(bad(&[], Some("[server\n")).contains("TOML"));
@@ -169,6 +169,7 @@ fn printed_settings_show_no_secret() {
     assert_eq!(value("auth.jwt_secret").as_deref(), Some("(secret)"));
     assert_eq!(value("database.url").as_deref(), Some("\"postgres://iron:***@db/x\""));
     assert_eq!(value("auth.ic_token_secret").as_deref(), Some("(not set)"));
+    assert_eq!(value("server.port").as_deref(), Some("3001"));
 }
 
 #[test]

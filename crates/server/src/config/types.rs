@@ -98,6 +98,11 @@ impl DatabaseUrl {
         self.expose().starts_with("sqlite:")
     }
 
+    /// The same address for looking at a database that exists: an embedded one is not created.
+    pub fn existing(&self) -> Self {
+        Self::new(self.expose().replace("mode=rwc", "mode=rw"))
+    }
+
     /// The address without its password.
     pub fn redacted(&self) -> String {
         redact_url(self.expose())

@@ -3,14 +3,15 @@
 //! Everything we store is an integer, a text or bytes (see [`Value`]); with so few kinds, a statement can be written once
 //! and run on either database through its own driver. Where the dialects differ, [`Sql`] holds both texts side by side.
 //!
-//! Set-based statements take *one* parameter, a JSON array of rows, and read it with `{rows}`, `{int n}`, `{text n}` and
-//! `{blob n}` (hex), which expand to each database's own spelling: a batch costs one statement whatever its size, and
-//! the prepared text is always the same.
+//! Set-based statements take *one* parameter, a set of rows, and read it with `{rows}`, `{int n}`, `{text n}` and
+//! `{blob n}`, so that a batch costs one statement whatever its size. PostgreSQL gets the rows as one JSON text, SQLite as
+//! `VALUES` with bound cells: there, reading JSON would cost more than the insert itself. The list is padded to a
+//! power of two, so that there are few texts to prepare; `LIMIT` cuts the padding off.
 
 use std::future::Future;
 use std::path::Path;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
@@ -20,6 +21,8 @@ use sqlx::sqlite::{
 use sqlx::{PgPool, Postgres, Row as _, Sqlite, SqlitePool, Transaction};
 
 use crate::StoreError;
+use crate::checkpoint::Checkpointer;
+use crate::rows::{MAX_ROWS, Rows};
 
 /// Which database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +37,13 @@ pub enum Backend {
 #[derive(Debug)]
 pub(crate) struct Sql {
     sqlite: String,
-    postgres: String,
+    /// The SQLite text for 1, 2, 4, … rows, made when first needed.
+    sized: [OnceLock<Arc<str>>; MAX_ROWS.ilog2() as usize + 1],
+    /// The SQLite text for no rows at all.
+    empty: OnceLock<Arc<str>>,
+    /// Complete, but for set-based statements.
+    plain: Arc<str>,
+    postgres: Arc<str>,
 }
 
 impl Sql {
@@ -45,15 +54,74 @@ impl Sql {
 
     /// A text for each.
     pub(crate) fn pair(sqlite: &str, postgres: &str) -> Self {
-        Self { sqlite: expand(sqlite, Backend::Sqlite), postgres: expand(postgres, Backend::Postgres) }
-    }
-
-    fn text(&self, backend: Backend) -> &str {
-        match backend {
-            Backend::Sqlite => &self.sqlite,
-            Backend::Postgres => &self.postgres,
+        Self {
+            sqlite: sqlite.to_owned(),
+            sized: [const { OnceLock::new() }; MAX_ROWS.ilog2() as usize + 1],
+            empty: OnceLock::new(),
+            plain: expand(sqlite, Backend::Sqlite, "").into(),
+            postgres: expand(postgres, Backend::Postgres, "").into(),
         }
     }
+
+    fn text(&self, backend: Backend) -> Arc<str> {
+        match backend {
+            Backend::Sqlite => Arc::clone(&self.plain),
+            Backend::Postgres => Arc::clone(&self.postgres),
+        }
+    }
+
+    /// What to send: once, or for a large set of rows several times.
+    fn pieces(&self, backend: Backend, mut args: Vec<Value>) -> Vec<(Arc<str>, Vec<Value>)> {
+        match args.pop() {
+            Some(Value::Rows(rows)) => {
+                debug_assert!(args.is_empty(), "a set of rows stands alone");
+                // One JSON text takes any number, and locks must be taken by one statement to be taken in order
+                let pieces = if backend == Backend::Postgres { vec![rows] } else { rows.pieces() };
+                pieces.into_iter().map(|piece| self.with_rows(backend, piece)).collect()
+            }
+            last => {
+                args.extend(last);
+                vec![(self.text(backend), args)]
+            }
+        }
+    }
+
+    /// The text and parameters for one piece of rows.
+    fn with_rows(&self, backend: Backend, rows: Rows) -> (Arc<str>, Vec<Value>) {
+        if backend == Backend::Postgres {
+            return (Arc::clone(&self.postgres), vec![Value::Text(Some(rows.to_json()))]);
+        }
+        let make = |size, columns| expand(&self.sqlite, Backend::Sqlite, &values_list(size, columns)).into();
+        let text = if rows.is_empty() {
+            self.empty.get_or_init(|| make(1, WIDEST))
+        } else {
+            let size = rows.len().next_power_of_two();
+            self.sized[size.ilog2() as usize].get_or_init(|| make(size, rows.columns()))
+        };
+        // Cells and count once for each place that reads the rows
+        let padded = rows.len().max(1).next_power_of_two() * if rows.is_empty() { WIDEST } else { rows.columns() };
+        let count = Value::Int(i64::try_from(rows.len()).ok());
+        let mut cells = rows.into_cells();
+        cells.resize(padded, Value::Int(None));
+        cells.push(count);
+        let uses = self.sqlite.matches("{rows}").count();
+        let mut args = Vec::with_capacity(cells.len() * uses);
+        for _ in 1..uses {
+            args.extend(cells.iter().cloned());
+        }
+        args.append(&mut cells);
+        (Arc::clone(text), args)
+    }
+}
+
+/// No statement reads more columns than this.
+const WIDEST: usize = 32;
+
+/// `(SELECT * FROM (VALUES (?,?),(?,?)) LIMIT ?) AS r`. The parameters have no numbers: with a number each would be looked
+/// up by name when it is bound, in time that grows with their count.
+fn values_list(size: usize, columns: usize) -> String {
+    let row = format!("({})", vec!["?"; columns].join(","));
+    format!("(SELECT * FROM (VALUES {}) LIMIT ?) AS r", vec![row; size].join(","))
 }
 
 /// Declares statements: `statements! { NAME = "…"; OTHER = "sqlite …" | "postgres …"; }`.
@@ -68,7 +136,7 @@ macro_rules! statements {
 }
 pub(crate) use statements;
 
-fn expand(text: &str, backend: Backend) -> String {
+fn expand(text: &str, backend: Backend, values: &str) -> String {
     let mut out = String::with_capacity(text.len() * 2);
     let mut rest = text;
     while let Some(start) = rest.find('{') {
@@ -77,16 +145,19 @@ fn expand(text: &str, backend: Backend) -> String {
         let mut words = rest[start + 1..end].split(' ');
         let (word, index) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
         out.push_str(&match (word, backend) {
-            ("rows", Backend::Sqlite) => "json_each($1) AS r".to_owned(),
+            ("rows", Backend::Sqlite) => values.to_owned(),
             ("rows", Backend::Postgres) => "jsonb_array_elements($1::jsonb) AS r(value)".to_owned(),
-            ("int", _) => format!("CAST(r.value->>{index} AS BIGINT)"),
-            ("text", Backend::Sqlite) => format!("CAST(r.value->>{index} AS TEXT)"),
+            ("int" | "text" | "blob", Backend::Sqlite) => {
+                format!("r.column{}", index.parse::<usize>().map_or(0, |n| n + 1))
+            }
+            ("int", Backend::Postgres) => format!("CAST(r.value->>{index} AS BIGINT)"),
             ("text", Backend::Postgres) => format!("(r.value->>{index})"),
-            ("blob", Backend::Sqlite) => format!("unhex(r.value->>{index})"),
             ("blob", Backend::Postgres) => format!("decode(r.value->>{index}, 'hex')"),
             ("for_update", Backend::Postgres) => "FOR UPDATE".to_owned(),
+            ("for_change", Backend::Postgres) => "FOR NO KEY UPDATE".to_owned(),
             ("for_share", Backend::Postgres) => "FOR SHARE".to_owned(),
-            ("for_update" | "for_share", Backend::Sqlite) => String::new(),
+            ("skip_locked", Backend::Postgres) => "FOR UPDATE SKIP LOCKED".to_owned(),
+            ("for_update" | "for_change" | "for_share" | "skip_locked", Backend::Sqlite) => String::new(),
             _ => unreachable!("unknown placeholder in a statement: {word}"),
         });
         rest = rest.get(end + 1..).unwrap_or("");
@@ -101,6 +172,8 @@ pub(crate) enum Value {
     Int(Option<i64>),
     Text(Option<String>),
     Blob(Option<Vec<u8>>),
+    /// The parameter of a set-based statement; stands alone.
+    Rows(Rows),
 }
 
 macro_rules! value_from {
@@ -189,6 +262,8 @@ macro_rules! bound {
                 Value::Int(v) => query.bind(v),
                 Value::Text(v) => query.bind(v),
                 Value::Blob(v) => query.bind(v),
+                // Taken apart before
+                Value::Rows(_) => query,
             };
         }
         query
@@ -199,6 +274,7 @@ macro_rules! bound {
 #[derive(Clone)]
 pub(crate) struct Db {
     pools: Pools,
+    checkpointer: Option<Checkpointer>,
     /// Held while the embedded database is open, so that a second server refuses to start.
     _lock: Option<Arc<std::fs::File>>,
 }
@@ -225,7 +301,7 @@ impl Db {
                 .test_before_acquire(false)
                 .connect_with(options)
                 .await?;
-            Ok(Self { pools: Pools::Postgres(pool), _lock: None })
+            Ok(Self { pools: Pools::Postgres(pool), checkpointer: None, _lock: None })
         } else {
             Err(StoreError::BadUrl("it must start with sqlite: or postgres:".to_owned()))
         }
@@ -251,16 +327,23 @@ impl Db {
             .busy_timeout(Duration::from_secs(5))
             .statement_cache_capacity(256)
             .pragma("cache_size", "-65536")
-            .pragma("wal_autocheckpoint", "4000")
+            // A task of its own does that
+            .pragma("wal_autocheckpoint", "0")
             .pragma("temp_store", "MEMORY");
         let writer =
             SqlitePoolOptions::new().max_connections(1).min_connections(1).connect_with(options.clone()).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(connections.max(2))
             .test_before_acquire(false)
-            .connect_with(options.pragma("query_only", "ON"))
+            .connect_with(options.clone().pragma("query_only", "ON"))
             .await?;
-        Ok(Self { pools: Pools::Sqlite { writer, readers }, _lock: Some(Arc::new(lock)) })
+        let checkpoints = SqlitePoolOptions::new().max_connections(1).connect_lazy_with(options);
+        let checkpointer = Checkpointer::start(checkpoints);
+        Ok(Self {
+            pools: Pools::Sqlite { writer, readers },
+            checkpointer: Some(checkpointer),
+            _lock: Some(Arc::new(lock)),
+        })
     }
 
     pub(crate) fn backend(&self) -> Backend {
@@ -272,7 +355,11 @@ impl Db {
 
     /// Runs a query outside any transaction.
     pub(crate) async fn rows(&self, sql: &Sql, args: Vec<Value>) -> Result<Vec<Row>, StoreError> {
-        self.rows_of(Arc::from(sql.text(self.backend())), args).await
+        let mut found = Vec::new();
+        for (text, args) in sql.pieces(self.backend(), args) {
+            found.append(&mut self.rows_of(text, args).await?);
+        }
+        Ok(found)
     }
 
     /// As [`Db::rows`], for statements put together from parts; the parts must not come from outside.
@@ -292,10 +379,22 @@ impl Db {
 
     /// Begins a write transaction. On SQLite there is one writer: this waits for its turn.
     pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
-        Ok(Tx(match &self.pools {
+        let tx = match &self.pools {
             Pools::Sqlite { writer, .. } => TxInner::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
             Pools::Postgres(pool) => TxInner::Postgres(pool.begin().await?),
-        }))
+        };
+        Ok(Tx(tx, self.checkpointer.clone()))
+    }
+
+    /// Begins a transaction that only reads, and sees the database as it is at its first question however long it lasts.
+    pub(crate) async fn begin_read(&self) -> Result<Tx, StoreError> {
+        let tx = match &self.pools {
+            Pools::Sqlite { readers, .. } => TxInner::Sqlite(readers.begin_with("BEGIN").await?),
+            Pools::Postgres(pool) => {
+                TxInner::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
+            }
+        };
+        Ok(Tx(tx, None))
     }
 
     pub(crate) async fn migrate(&self, migrator: &sqlx::migrate::Migrator) -> Result<(), StoreError> {
@@ -331,8 +430,8 @@ fn lock_file(database: &Path) -> Result<std::fs::File, StoreError> {
     }
 }
 
-/// A write transaction. Dropped without [`Tx::commit`], it is rolled back.
-pub(crate) struct Tx(TxInner);
+/// A transaction. Dropped without [`Tx::commit`], it is rolled back.
+pub(crate) struct Tx(TxInner, Option<Checkpointer>);
 
 enum TxInner {
     Sqlite(Transaction<'static, Sqlite>),
@@ -348,7 +447,15 @@ impl Tx {
     }
 
     pub(crate) async fn rows(&mut self, sql: &Sql, args: Vec<Value>) -> Result<Vec<Row>, StoreError> {
-        let text: Arc<str> = Arc::from(sql.text(self.backend()));
+        let mut found = Vec::new();
+        for (text, args) in sql.pieces(self.backend(), args) {
+            found.append(&mut self.rows_of(text, args).await?);
+        }
+        Ok(found)
+    }
+
+    /// As [`Tx::rows`], for statements put together from parts; the parts must not come from outside.
+    pub(crate) async fn rows_of(&mut self, text: Arc<str>, args: Vec<Value>) -> Result<Vec<Row>, StoreError> {
         Ok(match &mut self.0 {
             TxInner::Sqlite(tx) => {
                 bound!(text, args).fetch_all(&mut **tx).await?.into_iter().map(Row::Sqlite).collect()
@@ -365,11 +472,14 @@ impl Tx {
 
     /// Runs a statement; returns how many rows it changed.
     pub(crate) async fn run(&mut self, sql: &Sql, args: Vec<Value>) -> Result<u64, StoreError> {
-        let text: Arc<str> = Arc::from(sql.text(self.backend()));
-        Ok(match &mut self.0 {
-            TxInner::Sqlite(tx) => bound!(text, args).execute(&mut **tx).await?.rows_affected(),
-            TxInner::Postgres(tx) => bound!(text, args).execute(&mut **tx).await?.rows_affected(),
-        })
+        let mut changed = 0;
+        for (text, args) in sql.pieces(self.backend(), args) {
+            changed += match &mut self.0 {
+                TxInner::Sqlite(tx) => bound!(text, args).execute(&mut **tx).await?.rows_affected(),
+                TxInner::Postgres(tx) => bound!(text, args).execute(&mut **tx).await?.rows_affected(),
+            };
+        }
+        Ok(changed)
     }
 
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
@@ -377,23 +487,26 @@ impl Tx {
             TxInner::Sqlite(tx) => tx.commit().await?,
             TxInner::Postgres(tx) => tx.commit().await?,
         }
+        if let Some(checkpointer) = self.1 {
+            checkpointer.committed();
+        }
         Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Backend, expand};
+    use super::{Backend, expand, values_list};
 
     #[test]
     fn placeholders_become_each_databases_own_words() {
         let text = "SELECT {int 0}, {blob 1} FROM {rows} {for_update}";
         assert_eq!(
-            expand(text, Backend::Sqlite),
-            "SELECT CAST(r.value->>0 AS BIGINT), unhex(r.value->>1) FROM json_each($1) AS r "
+            expand(text, Backend::Sqlite, &values_list(2, 2)),
+            "SELECT r.column1, r.column2 FROM (SELECT * FROM (VALUES (?,?),(?,?)) LIMIT ?) AS r "
         );
         assert_eq!(
-            expand(text, Backend::Postgres),
+            expand(text, Backend::Postgres, ""),
             "SELECT CAST(r.value->>0 AS BIGINT), decode(r.value->>1, 'hex') \
              FROM jsonb_array_elements($1::jsonb) AS r(value) FOR UPDATE"
         );

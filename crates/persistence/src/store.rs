@@ -1,8 +1,5 @@
 //! The open database.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use kernel::Timestamp;
 
 use crate::db::{Backend, Db, args, statements};
@@ -21,8 +18,6 @@ pub struct StoreOptions {
 #[derive(Clone)]
 pub struct Store {
     pub(crate) db: Db,
-    /// Counts local changes of the directory, so that a cache in this process need not ask the database.
-    local_changes: Arc<AtomicU64>,
 }
 
 statements! {
@@ -33,7 +28,7 @@ impl Store {
     /// Opens the database without touching its schema.
     pub async fn open(options: &StoreOptions) -> Result<Self, StoreError> {
         let db = Db::open(&options.url, options.connections).await?;
-        Ok(Self { db, local_changes: Arc::default() })
+        Ok(Self { db })
     }
 
     /// Brings the schema up to date. An edited or failed migration is an error.
@@ -65,5 +60,30 @@ impl Store {
     /// Closes every connection; waits for those in use.
     pub async fn close(&self) {
         self.db.close().await;
+    }
+}
+
+impl Work {
+    /// Rows that a benchmark needs and that no request can make so quickly: one owner and `agents` agents.
+    #[doc(hidden)]
+    pub async fn bench_world(&mut self, agents: i64) -> Result<(), StoreError> {
+        statements! {
+            OWNER = "INSERT INTO users (id, username, username_key, password_hash, role, is_active, \
+                must_change_password, created_at, updated_at) VALUES ('user_bench', 'bench', 'bench', '', 'user', 1, 0, 0, 0)";
+            AGENT = "INSERT INTO agents (id, name, name_key, providers, tags, owner_id, created_at, updated_at) \
+                VALUES ($1, 'bench', 'bench', '[]', '[]', 'user_bench', 0, 0)";
+            BOOK = "INSERT INTO agent_books (agent_id, owner_id, epoch, alive_since, alive_until, chain_length, chain_hash) \
+                SELECT $1, 'user_bench', 1, 0, 0, 0, chain_hash FROM agent_books WHERE agent_id = 0";
+            BUDGET = "INSERT INTO budgets (no, id, scope_key, scope_kind, cap, budget_window, time_zone, thresholds, \
+                enabled, source, opened_window, created_at, updated_at) \
+                VALUES ($1, $2, $3, 'agent', 1, 'none', 'UTC', '[]', 1, 'agent_allocation', 0, 0, 0)";
+        }
+        self.tx.run(&OWNER, args![]).await?;
+        for id in 1..=agents {
+            self.tx.run(&AGENT, args![id]).await?;
+            self.tx.run(&BOOK, args![id]).await?;
+            self.tx.run(&BUDGET, args![id, format!("bud_{id}"), format!("agent:{id}")]).await?;
+        }
+        Ok(())
     }
 }

@@ -1,0 +1,246 @@
+//! Freezes: while one covers an agent, nothing is lent to it and it gets no key.
+
+use std::collections::{BTreeSet, HashSet};
+
+use kernel::{AgentId, FreezeId, Money, Timestamp, UserId};
+use ledger::{Scope, ScopeKind};
+
+use crate::balance::{exact, saturated};
+use crate::db::{Row, args, statements};
+use crate::filter::Filter;
+use crate::listing::{Listed, Page, Visibility, number_rows};
+use crate::{Store, StoreError, Work};
+
+/// A freeze, lifted or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Freeze {
+    /// Its id.
+    pub id: FreezeId,
+    /// Whom it covers.
+    pub scope: Scope,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub frozen_at: Timestamp,
+    /// Who set it.
+    pub frozen_by: UserId,
+    /// When it was lifted; `None` while it is active.
+    pub unfrozen_at: Option<Timestamp>,
+    /// Who lifted it.
+    pub unfrozen_by: Option<UserId>,
+    /// Why it was lifted.
+    pub unfreeze_reason: Option<String>,
+}
+
+impl Freeze {
+    /// Whether it is in force.
+    pub const fn is_active(&self) -> bool {
+        self.unfrozen_at.is_none()
+    }
+}
+
+/// A freeze that was set, or had been before, and whom it covers now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetFreeze {
+    /// The freeze.
+    pub freeze: Freeze,
+    /// Whether it is new.
+    pub created: bool,
+    /// How many live agents it covers.
+    pub agents_affected: i64,
+    /// How many of their leases are active.
+    pub open_leases: i64,
+    /// What is lent to them or in suspense.
+    pub exposure: Money,
+}
+
+/// Which freezes. What is not given does not narrow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FreezeFilter {
+    /// Whose eyes it is for: a user sees freezes that cover own agents.
+    pub visible_to: Visibility,
+    /// In force, or lifted.
+    pub active: Option<bool>,
+    /// Of this kind of scope.
+    pub kind: Option<ScopeKind>,
+    /// Of a scope with this id: an agent's number, a project's or a user's text.
+    pub scope_id: Option<String>,
+}
+
+const COLUMNS: &str = "f.id, f.scope_key, f.reason, f.frozen_at, f.frozen_by, f.unfrozen_at, f.unfrozen_by, \
+    f.unfreeze_reason";
+
+statements! {
+    ACTIVE = "SELECT f.id, f.scope_key, f.reason, f.frozen_at, f.frozen_by, f.unfrozen_at, f.unfrozen_by, \
+        f.unfreeze_reason FROM freezes AS f WHERE f.scope_key = $1 AND f.unfrozen_at IS NULL {for_update}";
+    /// Covers: the same list of scopes as in the directory's picture of an agent.
+    COVERING = "SELECT f.id, f.scope_key, f.reason, f.frozen_at, f.frozen_by, f.unfrozen_at, f.unfrozen_by, \
+        f.unfreeze_reason FROM agents AS a JOIN freezes AS f ON f.unfrozen_at IS NULL AND f.scope_key IN \
+        ('organization', 'project:' || a.project_id, 'owner:' || a.owner_id, \
+        'owner_project:' || a.owner_id || '/' || a.project_id, 'agent:' || a.id) \
+        WHERE a.id = $1 ORDER BY f.frozen_at, f.id";
+    FROZEN_AMONG = "SELECT DISTINCT a.id FROM agents AS a JOIN freezes AS f ON f.unfrozen_at IS NULL AND f.scope_key IN \
+        ('organization', 'project:' || a.project_id, 'owner:' || a.owner_id, \
+        'owner_project:' || a.owner_id || '/' || a.project_id, 'agent:' || a.id) \
+        WHERE a.id IN (SELECT {int 0} FROM {rows})";
+    INSERT = "INSERT INTO freezes (id, scope_key, scope_kind, reason, frozen_at, frozen_by) \
+        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
+    LIFT = "UPDATE freezes SET unfrozen_at = $2, unfrozen_by = $3, unfreeze_reason = $4 \
+        WHERE scope_key = $1 AND unfrozen_at IS NULL";
+    ALL_AGENTS = "SELECT id FROM agents WHERE deleted_at IS NULL";
+    ONE_AGENT = "SELECT id FROM agents WHERE deleted_at IS NULL AND id = $1";
+    OF_PROJECT = "SELECT id FROM agents WHERE deleted_at IS NULL AND project_id = $1";
+    OF_OWNER = "SELECT id FROM agents WHERE deleted_at IS NULL AND owner_id = $1";
+    OF_OWNER_PROJECT = "SELECT id FROM agents WHERE deleted_at IS NULL AND owner_id = $1 AND project_id = $2";
+    LOCK_BOOKS = "SELECT agent_id FROM agent_books WHERE agent_id IN (SELECT {int 0} FROM {rows}) ORDER BY agent_id \
+        {for_update}";
+    RAISE_EPOCHS = "UPDATE agent_books SET epoch = epoch + 1 WHERE agent_id IN (SELECT {int 0} FROM {rows})";
+    OPEN_LEASES = "SELECT COUNT(*) FROM leases WHERE state = 'active' AND agent_id IN (SELECT {int 0} FROM {rows})";
+    /// Each lease is in its agent's allocation, so the allocations know what the agents may still lose.
+    EXPOSURE = "SELECT CAST(COALESCE(SUM((c.leased + c.suspense) / 1000000000), 0) AS BIGINT), \
+        CAST(COALESCE(SUM((c.leased + c.suspense) % 1000000000), 0) AS BIGINT) FROM accounts AS c \
+        JOIN budgets AS d ON d.no = c.budget_no WHERE d.deleted_at IS NULL AND d.budget_window = 'none' \
+        AND d.scope_key IN (SELECT 'agent:' || {int 0} FROM {rows})";
+}
+
+impl Store {
+    /// The freeze of exactly this scope that is in force.
+    pub async fn active_freeze(&self, scope: &Scope) -> Result<Option<Freeze>, StoreError> {
+        let filter = FreezeFilter { active: Some(true), ..FreezeFilter::default() };
+        let mut conditions = filter.conditions();
+        conditions.and("f.scope_key = ?", [scope.key().into()]);
+        let (text, args) = conditions.statement(&format!("SELECT {COLUMNS} FROM freezes AS f"), "", []);
+        self.db.rows_of(text, args).await?.first().map(freeze_from_row).transpose()
+    }
+
+    /// The freezes in force that cover an agent, oldest first.
+    pub async fn freezes_covering(&self, agent: AgentId) -> Result<Vec<Freeze>, StoreError> {
+        self.db.rows(&COVERING, args![agent.0]).await?.iter().map(freeze_from_row).collect()
+    }
+
+    /// Those of the agents that a freeze covers.
+    pub(crate) async fn frozen_among(&self, agents: &[AgentId]) -> Result<HashSet<AgentId>, StoreError> {
+        let rows = self.db.rows(&FROZEN_AMONG, args![number_rows(agents.iter().map(|id| id.0))]).await?;
+        rows.iter().map(|row| row.int(0).map(AgentId)).collect()
+    }
+
+    /// Freezes, youngest first.
+    pub async fn freezes(&self, filter: &FreezeFilter, page: Page) -> Result<Listed<Freeze>, StoreError> {
+        let (text, args) = filter.conditions().statement("SELECT COUNT(*) FROM freezes AS f", "", []);
+        let total = self.db.rows_of(text, args).await?.first().map_or(Ok(0), |row| row.int(0))?;
+        let head = format!("SELECT {COLUMNS} FROM freezes AS f");
+        let tail = " ORDER BY f.frozen_at DESC, f.id DESC LIMIT ? OFFSET ?";
+        let (text, args) = filter.conditions().statement(&head, tail, page.bounds().map(Into::into));
+        let rows = self.db.rows_of(text, args).await?;
+        Ok(Listed::new(rows.iter().map(freeze_from_row).collect::<Result<_, _>>()?, total))
+    }
+}
+
+impl FreezeFilter {
+    fn conditions(&self) -> Filter {
+        let mut filter = Filter::default();
+        match self.active {
+            Some(true) => drop(filter.and("f.unfrozen_at IS NULL", [])),
+            Some(false) => drop(filter.and("f.unfrozen_at IS NOT NULL", [])),
+            None => {}
+        }
+        filter.and_if("f.scope_kind = ?", self.kind.map(ScopeKind::as_str));
+        filter.and_if("f.scope_key = f.scope_kind || ':' || ?", self.scope_id.as_deref());
+        let own = "EXISTS (SELECT 1 FROM agents AS a WHERE a.owner_id = ? AND a.deleted_at IS NULL AND f.scope_key IN \
+            ('organization', 'project:' || a.project_id, 'owner:' || a.owner_id, \
+            'owner_project:' || a.owner_id || '/' || a.project_id, 'agent:' || a.id))";
+        filter.and_if(own, self.visible_to.user());
+        filter
+    }
+}
+
+impl Work {
+    /// Freezes a scope, which must exist. Where it is frozen already, that freeze stays as it is. A new one raises the epoch
+    /// of every agent it covers, so that their leases are not refreshed even once it is lifted.
+    pub async fn set_freeze(
+        &mut self,
+        id: &FreezeId,
+        scope: &Scope,
+        reason: &str,
+        by: &UserId,
+    ) -> Result<SetFreeze, StoreError> {
+        let key = scope.key();
+        let values = args![id.as_str(), key.as_str(), scope.kind().as_str(), reason, self.now, by.as_str()];
+        let created = self.tx.run(&INSERT, values).await? == 1;
+        let row = self.tx.row(&ACTIVE, args![key]).await?;
+        let freeze = row.as_ref().map(freeze_from_row).transpose()?;
+        // Lifted by somebody else between the two questions
+        let freeze = freeze.ok_or(StoreError::Collision)?;
+        let agents = self.agents_in(scope).await?;
+        let list = || number_rows(agents.iter().map(|id| id.0));
+        if created {
+            self.directory_changes();
+            self.tx.rows(&LOCK_BOOKS, args![list()]).await?;
+            self.tx.run(&RAISE_EPOCHS, args![list()]).await?;
+            for agent in &agents {
+                if let Some(row) = self.books.get_mut(agent) {
+                    row.book.epoch += 1;
+                }
+            }
+        }
+        // Both may be answered in several pieces
+        let mut open_leases = 0;
+        for row in self.tx.rows(&OPEN_LEASES, args![list()]).await? {
+            open_leases += row.int(0)?;
+        }
+        let mut exposure = 0;
+        for row in self.tx.rows(&EXPOSURE, args![list()]).await? {
+            exposure += exact(&row, 0)?;
+        }
+        let exposure = saturated(exposure);
+        Ok(SetFreeze { freeze, created, agents_affected: agents.len() as i64, open_leases, exposure })
+    }
+
+    /// Lifts the freeze of a scope; returns it as it is then, `None` if the scope is not frozen.
+    pub async fn lift_freeze(
+        &mut self,
+        scope: &Scope,
+        reason: Option<&str>,
+        by: &UserId,
+    ) -> Result<Option<Freeze>, StoreError> {
+        let key = scope.key();
+        let Some(row) = self.tx.row(&ACTIVE, args![key.as_str()]).await? else { return Ok(None) };
+        self.tx.run(&LIFT, args![key, self.now, by.as_str(), reason]).await?;
+        self.directory_changes();
+        Ok(Some(Freeze {
+            unfrozen_at: Some(self.now),
+            unfrozen_by: Some(by.clone()),
+            unfreeze_reason: reason.map(str::to_owned),
+            ..freeze_from_row(&row)?
+        }))
+    }
+
+    /// The live agents of a scope.
+    async fn agents_in(&mut self, scope: &Scope) -> Result<BTreeSet<AgentId>, StoreError> {
+        let rows = match scope {
+            Scope::Organization => self.tx.rows(&ALL_AGENTS, args![]).await?,
+            Scope::Agent(agent) => self.tx.rows(&ONE_AGENT, args![agent.0]).await?,
+            Scope::Project(project) => self.tx.rows(&OF_PROJECT, args![project.as_str()]).await?,
+            Scope::Owner(owner) => self.tx.rows(&OF_OWNER, args![owner.as_str()]).await?,
+            Scope::OwnerProject(owner, project) => {
+                self.tx.rows(&OF_OWNER_PROJECT, args![owner.as_str(), project.as_str()]).await?
+            }
+        };
+        rows.iter().map(|row| row.int(0).map(AgentId)).collect()
+    }
+}
+
+/// Reads [`COLUMNS`].
+fn freeze_from_row(row: &Row) -> Result<Freeze, StoreError> {
+    let scope = Scope::from_key(&row.text(1)?);
+    Ok(Freeze {
+        id: FreezeId::new(row.text(0)?),
+        scope: scope.ok_or_else(|| StoreError::Corrupt("a freeze has an unreadable scope".to_owned()))?,
+        reason: row.text(2)?,
+        frozen_at: row.time(3)?,
+        frozen_by: UserId::new(row.text(4)?),
+        unfrozen_at: row.opt_time(5)?,
+        unfrozen_by: row.opt_text(6)?.map(UserId::new),
+        unfreeze_reason: row.opt_text(7)?,
+    })
+}

@@ -9,7 +9,7 @@
 //!     let request: CreateAgent = body.read()?;                              // 400
 //!     let agent = load(request.id).ok_or(ErrorCode::AgentNotFound)?;        // 404
 //!     caller.require_sight_of(&agent.owner, ErrorCode::AccessDenied)?;      // 403, or a 404 of the object's kind
-//!     transact(&api, async |work| {
+//!     transact!(api, async |work| {
 //!         work.audit(AuditRecord::new("AGENT_CREATED", "agent", id, caller.audit_actor()));
 //! ```
 //!

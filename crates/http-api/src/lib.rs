@@ -46,10 +46,13 @@
 //! | [`metrics`], [`health`] | what is measured, and whether the parts work |
 //! | [`openapi`] | the list of all routes and their description |
 //! | [`system`] | endpoints about the service itself |
+//! | [`auth`](mod@auth), [`users`] | logins; the people behind them |
 
 mod alias;
+pub mod auth;
 pub mod bearer;
 pub mod body;
+pub mod budget;
 pub mod caller;
 pub mod client_ip;
 pub mod context;
@@ -70,7 +73,10 @@ pub mod service;
 pub mod state;
 pub mod system;
 mod transact;
+pub mod users;
 
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 

@@ -18,13 +18,20 @@ use crate::state::ApiState;
         license(name = "MIT", identifier = "MIT"),
     ),
     components(schemas(ErrorBody)),
-    tags((name = "system", description = "Whether the service works, and what it is")),
+    tags(
+        (name = "system", description = "Whether the service works, and what it is"),
+        (name = "auth", description = "Logging in, staying logged in, logging out"),
+        (name = "users", description = "The people behind the logins"),
+    ),
 )]
 struct Base;
 
 /// Every route with its description. **New modules of endpoints are merged here.**
 pub fn routes() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::with_openapi(<Base as utoipa::OpenApi>::openapi()).merge(crate::system::routes())
+    OpenApiRouter::with_openapi(<Base as utoipa::OpenApi>::openapi())
+        .merge(crate::system::routes()).merge(crate::budget::routes())
+        .merge(crate::auth::routes())
+        .merge(crate::users::routes())
 }
 
 /// The OpenAPI 3.1 document.

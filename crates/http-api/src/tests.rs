@@ -24,6 +24,7 @@ use crate::{ApiError, ApiState, App, Body, BuildInfo, HttpSettings, Params, Quer
 struct Surface {
     app: App,
     api: ApiState,
+    _dir: TempDir,
 }
 
 struct Answer {
@@ -47,19 +48,15 @@ impl Answer {
     }
 }
 
-fn state(health: HealthReport, metrics_token: Option<&str>) -> ApiState {
-    let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1_700_000_000)));
-    let settings = LimitSettings { budget_misses: Rate::per_minute(2), ..LimitSettings::default() };
-    ApiState::new(Services {
-        clock: Arc::clone(&clock) as _,
-        entropy: Arc::new(SeededEntropy::new(1)),
-        metrics: Metrics::new().expect("metrics"),
-        limits: Limits::new(settings, Arc::clone(&clock) as _),
-        health: CachedHealth::new(Arc::new(health), clock),
-        build: BuildInfo { version: "1.2.3", commit: "c", timestamp: "t", environment: "test".into() },
-        metrics_token: metrics_token.map(|token| Secret::new(token.to_owned())),
-        started_at: Timestamp::from_secs(1_699_999_990),
-    })
+async fn state(health: HealthReport, metrics_token: Option<&str>) -> (ApiState, TempDir) {
+    let (mut services, clock, dir) = testing::services().await;
+    clock.set(Timestamp::from_secs(1_700_000_000));
+    let limits = LimitSettings { budget_misses: Rate::per_minute(2), ..LimitSettings::default() };
+    services.limits = Limits::new(limits, Arc::clone(&clock) as _);
+    services.health = CachedHealth::new(Arc::new(health), clock);
+    services.metrics_token = metrics_token.map(|token| Secret::new(token.to_owned()));
+    services.started_at = Timestamp::from_secs(1_699_999_990);
+    (ApiState::new(services), dir)
 }
 
 fn settings() -> HttpSettings {
@@ -72,19 +69,19 @@ fn settings() -> HttpSettings {
 }
 
 impl Surface {
-    fn real() -> Self {
-        Self::with(HealthReport::HEALTHY, None)
+    async fn real() -> Self {
+        Self::with(HealthReport::HEALTHY, None).await
     }
 
-    fn with(health: HealthReport, metrics_token: Option<&str>) -> Self {
-        let api = state(health, metrics_token);
-        Self { app: crate::app(api.clone(), settings()), api }
+    async fn with(health: HealthReport, metrics_token: Option<&str>) -> Self {
+        let (api, dir) = state(health, metrics_token).await;
+        Self { app: crate::app(api.clone(), settings()), api, _dir: dir }
     }
 
     /// Routes that do what the tests need.
-    fn made(routes: Router<ApiState>) -> Self {
-        let api = state(HealthReport::HEALTHY, None);
-        Self { app: App::new(routes.with_state(api.clone()), api.clone(), settings()), api }
+    async fn made(routes: Router<ApiState>) -> Self {
+        let (api, dir) = state(HealthReport::HEALTHY, None).await;
+        Self { app: App::new(routes.with_state(api.clone()), api.clone(), settings()), api, _dir: dir }
     }
 
     async fn send(&self, request: Request<HttpBody>) -> Answer {
@@ -113,7 +110,7 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 
 #[tokio::test]
 async fn health_is_found_under_its_three_names() {
-    let surface = Surface::real();
+    let surface = Surface::real().await;
     for uri in ["/api/health", "/api/v1/health", "/health", "//health/", "/v1/health"] {
         let answer = surface.get(uri).await;
         assert_eq!(answer.status, 200, "{uri}");
@@ -126,7 +123,7 @@ async fn health_is_found_under_its_three_names() {
 #[tokio::test]
 async fn a_sick_database_is_a_503_of_the_same_shape() {
     let report = HealthReport { database: Err("does not answer"), ..HealthReport::HEALTHY };
-    let surface = Surface::with(report, None);
+    let surface = Surface::with(report, None).await;
     let answer = surface.get("/api/health").await;
     let body = answer.json();
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
@@ -141,7 +138,7 @@ async fn a_sick_database_is_a_503_of_the_same_shape() {
 
 #[tokio::test]
 async fn the_version_names_the_build() {
-    let body = Surface::real().get("/api/version").await.json();
+    let body = Surface::real().await.get("/api/version").await.json();
     assert_eq!(body["version"], "1.2.3");
     assert_eq!((&body["supported_versions"], &body["deprecated_versions"]), (&json!(["v1"]), &json!([])));
     assert_eq!(body["build"], json!({"commit": "c", "timestamp": "t", "environment": "test"}));
@@ -149,13 +146,13 @@ async fn the_version_names_the_build() {
 
 #[tokio::test]
 async fn metrics_ask_for_their_token_only_if_there_is_one() {
-    let open = Surface::real();
+    let open = Surface::real().await;
     open.get("/livez").await;
     let answer = open.get("/metrics").await;
     let text = String::from_utf8(answer.bytes).expect("text");
     assert!(text.contains("http_requests_total{method=\"GET\",route=\"/livez\",status=\"200\"} 1"), "{text}");
 
-    let closed = Surface::with(HealthReport::HEALTHY, Some("sesame"));
+    let closed = Surface::with(HealthReport::HEALTHY, Some("sesame")).await;
     assert_eq!(closed.get("/metrics").await.code(), "AUTH_MISSING_TOKEN");
     for (token, status) in [("Bearer wrong!", 401), ("bearer sesame", 200)] {
         let answer = closed.send(request(Method::GET, "/metrics", &[("authorization", token)], "")).await;
@@ -165,7 +162,7 @@ async fn metrics_ask_for_their_token_only_if_there_is_one() {
 
 #[tokio::test]
 async fn the_api_describes_itself_and_shows_it_without_help_from_elsewhere() {
-    let surface = Surface::real();
+    let surface = Surface::real().await;
     let document = surface.get("/api/v1/openapi.json").await.json();
     assert_eq!(document["openapi"], "3.1.0");
     assert!(document["paths"]["/api/v1/health"]["get"].is_object());
@@ -182,7 +179,7 @@ async fn the_api_describes_itself_and_shows_it_without_help_from_elsewhere() {
 
 #[tokio::test]
 async fn every_response_has_an_id_of_its_own_and_is_not_to_be_stored() {
-    let surface = Surface::real();
+    let surface = Surface::real().await;
     let sent = [("x-request-id", "mine")];
     for uri in ["/livez", "/nowhere"] {
         let answer = surface.send(request(Method::GET, uri, &sent, "")).await;
@@ -198,7 +195,7 @@ async fn every_response_has_an_id_of_its_own_and_is_not_to_be_stored() {
 
 #[tokio::test]
 async fn unknown_paths_and_methods_are_json_errors() {
-    let surface = Surface::real();
+    let surface = Surface::real().await;
     let answer = surface.get("/api/v1/nothing").await;
     assert_eq!((answer.status, answer.code().as_str()), (404, "ROUTE_NOT_FOUND"));
     assert!(answer.json()["error"].is_string());
@@ -213,14 +210,14 @@ async fn unknown_paths_and_methods_are_json_errors() {
 
 #[tokio::test]
 async fn head_is_answered_where_get_is() {
-    let answer = Surface::real().send(request(Method::HEAD, "/api/health", &[], "")).await;
+    let answer = Surface::real().await.send(request(Method::HEAD, "/api/health", &[], "")).await;
     assert_eq!((answer.status, answer.bytes.len()), (200, 0));
     assert!(answer.header("content-length").is_some_and(|length| length != "0"));
 }
 
 #[tokio::test]
 async fn a_panic_is_a_500_that_tells_nothing() {
-    let surface = Surface::made(Router::new().route("/boom", get(boom)));
+    let surface = Surface::made(Router::new().route("/boom", get(boom))).await;
     let answer = surface.get("/boom").await;
     assert_eq!((answer.status, answer.code().as_str()), (500, "INTERNAL_ERROR"));
     assert!(!String::from_utf8_lossy(&answer.bytes).contains("the secret"));
@@ -228,7 +225,6 @@ async fn a_panic_is_a_500_that_tells_nothing() {
     assert_eq!(surface.api.metrics.http.in_flight.get(), 0);
 }
 
-#[expect(clippy::unused_async, reason = "a handler")]
 async fn boom() -> StatusCode {
     panic!("the secret");
 }
@@ -239,7 +235,7 @@ async fn a_slow_read_is_given_up_and_a_slow_write_is_not() {
         tokio::time::sleep(Duration::from_millis(200)).await;
         "done"
     }
-    let surface = Surface::made(Router::new().route("/slow", get(slow).post(slow)));
+    let surface = Surface::made(Router::new().route("/slow", get(slow).post(slow))).await;
     let answer = surface.get("/slow").await;
     assert_eq!((answer.status, answer.code().as_str()), (504, "QUERY_TIMEOUT"));
     assert_eq!(surface.send(request(Method::POST, "/slow", &[], "")).await.status, 200);
@@ -247,7 +243,7 @@ async fn a_slow_read_is_given_up_and_a_slow_write_is_not() {
 
 #[tokio::test]
 async fn only_configured_origins_may_read_responses() {
-    let surface = Surface::real();
+    let surface = Surface::real().await;
     let ask = |origin: &'static str, method: Method, uri: &'static str| {
         let headers = [("origin", origin), ("access-control-request-method", "PUT")];
         request(method, uri, &headers, "")
@@ -293,13 +289,13 @@ async fn create(ctx: RequestContext, headers: HeaderMap, body: Body) -> Result<S
     Ok(name)
 }
 
-fn bodies() -> Surface {
-    Surface::made(Router::new().route("/api/v1/things", post(create).get(|| async { "list" })))
+async fn bodies() -> Surface {
+    Surface::made(Router::new().route("/api/v1/things", post(create).get(|| async { "list" }))).await
 }
 
 #[tokio::test]
 async fn checks_come_in_their_order() {
-    let surface = bodies();
+    let surface = bodies().await;
     let send = |method, uri, headers: Vec<(&'static str, &'static str)>, body: String| {
         surface.send(request(method, uri, &headers, body))
     };
@@ -321,7 +317,7 @@ async fn checks_come_in_their_order() {
 
 #[tokio::test]
 async fn an_empty_body_needs_no_media_type() {
-    let surface = bodies();
+    let surface = bodies().await;
     for headers in [vec![], vec![JSON], vec![("content-type", "text/plain")]] {
         let headers: Vec<_> = headers.into_iter().chain([("authorization", "Bearer x")]).collect();
         let answer = surface.send(request(Method::POST, "/api/v1/things", &headers, "")).await;
@@ -349,7 +345,7 @@ fn chunked(pieces: Vec<Vec<u8>>) -> HttpBody {
 
 #[tokio::test]
 async fn a_body_in_pieces_is_put_together_and_measured() {
-    let surface = bodies();
+    let surface = bodies().await;
     let headers = [JSON, ("authorization", "Bearer x")];
     let pieces = vec![b"{\"na".to_vec(), vec![], b"me\": \"ab\"}".to_vec()];
     let answer = surface.send(request(Method::POST, "/api/v1/things", &headers, chunked(pieces))).await;
@@ -374,7 +370,7 @@ async fn a_body_that_does_not_arrive_ends_the_connection() {
             std::task::Poll::Pending
         }
     }
-    let answer = bodies().send(request(Method::POST, "/api/v1/things", &[JSON], HttpBody::new(Never))).await;
+    let answer = bodies().await.send(request(Method::POST, "/api/v1/things", &[JSON], HttpBody::new(Never))).await;
     assert_eq!((answer.status, answer.header("connection")), (503, Some("close")));
 }
 
@@ -391,7 +387,7 @@ async fn a_caller_without_rights_does_not_learn_that_an_id_is_bad() {
         let page = q.finish(page)?;
         Ok(format!("{} {}", params.agent_id("id")?.0, page.page))
     }
-    let surface = Surface::made(Router::new().route("/api/v1/agents/{id}", get(read)));
+    let surface = Surface::made(Router::new().route("/api/v1/agents/{id}", get(read))).await;
     let send =
         |uri: &'static str, headers: &'static [(&str, &str)]| surface.send(request(Method::GET, uri, headers, ""));
     assert_eq!(send("/api/v1/agents/x?page=0", &[]).await.status, 401);
@@ -407,7 +403,7 @@ async fn trying_lease_ids_is_slowed_down_and_good_requests_are_not() {
     async fn report(State(_): State<ApiState>, body: Body) -> Result<&'static str, ApiError> {
         if body.is_empty() { Err(ErrorCode::LeaseNotFound.into()) } else { Ok("booked") }
     }
-    let surface = Surface::made(Router::new().route("/api/v1/budget/report", post(report)));
+    let surface = Surface::made(Router::new().route("/api/v1/budget/report", post(report))).await;
     let miss = || surface.send(request(Method::POST, "/api/budget/report", &[], ""));
     assert_eq!((miss().await.status, miss().await.status), (404, 404));
     let third = miss().await;

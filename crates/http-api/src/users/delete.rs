@@ -1,0 +1,93 @@
+//! DELETE `/api/v1/users/{id}`.
+
+use api_types::users::{DeletedUser, ReassignedAgent};
+use axum::Json;
+use axum::extract::State;
+use kernel::UserId;
+use persistence::{AuditRecord, Work};
+use serde_json::json;
+
+use super::shape::{audited, user_body};
+use crate::transact::{Stop, transact};
+use crate::{ApiError, ApiState, Caller, Params, Query};
+
+/// Deletes a user
+///
+/// The user stays on record, inactive and under their names. Their logins and API tokens end, and their agents go to
+/// `reassign_to`. Deleting again changes nothing.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/users/{id}",
+    tag = "users",
+    security(("bearer" = [])),
+    params(
+        ("id" = String, Path, description = "The user"),
+        ("reassign_to" = Option<String>, Query, description = "An active user who gets the agents; the caller if none"),
+    ),
+    responses(
+        (status = 200, description = "Deleted, now or before", body = DeletedUser),
+        (status = 400, description = "`VALIDATION_ERROR`: `reassign_to` is not another active user"),
+        (status = 404, description = "`USER_NOT_FOUND`"),
+        (status = 409, description = "`SELF_MODIFICATION_FORBIDDEN`, `LAST_ADMIN`"),
+    ),
+)]
+pub async fn delete_user(
+    State(api): State<ApiState>,
+    caller: Caller,
+    params: Params,
+    query: Query,
+) -> Result<Json<DeletedUser>, ApiError> {
+    caller.require_admin()?;
+    let id = super::user_id(&params)?;
+    let mut q = query.reader();
+    let heir = q.text("reassign_to", 255);
+    let heir = q.finish(heir)?.map_or_else(|| caller.user.clone(), UserId::new);
+    let deleted = transact!(api, async |work| {
+        let admins = work.lock_active_admins().await?;
+        let before = super::locked(work, &id).await?;
+        super::refuse_self(&caller, &id)?;
+        if before.deleted_at.is_some() {
+            return Ok(body(user_body(before, work.now()), Vec::new()));
+        }
+        super::refuse_last_admin(&admins, &id)?;
+        check_heir(work, &id, &heir).await?;
+        let moved = work.reassign_agents(&id, &heir).await?;
+        work.delete_user(&id).await?;
+        work.end_sessions_of(&id, None, "user_deleted").await?;
+        let after = super::locked(work, &id).await?;
+        let mut record = AuditRecord::new("USER_DELETED", "user", &id, caller.audit_actor())
+            .changed(audited(&before), audited(&after));
+        let agents: Vec<i64> = moved.iter().map(|agent| agent.id.0).collect();
+        record.metadata = json!({ "reassigned_to": heir, "agents": agents });
+        work.audit(record);
+        let agents = moved.into_iter().map(|agent| ReassignedAgent {
+            agent_id: agent.id,
+            name: agent.name,
+            new_owner_id: heir.clone(),
+            new_project_id: agent.project,
+        });
+        Ok(body(user_body(after, work.now()), agents.collect()))
+    });
+    Ok(Json(deleted.await?))
+}
+
+/// Agents go to somebody who is there to look after them.
+async fn check_heir(work: &mut Work, deleted: &UserId, heir: &UserId) -> Result<(), Stop> {
+    let found = work.hold_user(heir).await?;
+    if deleted != heir && found.is_some_and(|user| user.is_active) {
+        return Ok(());
+    }
+    Err(ApiError::field("reassign_to", "must be another active user").into())
+}
+
+fn body(user: api_types::users::User, agents: Vec<ReassignedAgent>) -> DeletedUser {
+    DeletedUser {
+        user,
+        success: true,
+        agents_count: agents.len() as u64,
+        agents_affected: agents,
+        // Neither budget requests nor API tokens are stored yet
+        budget_requests_cancelled: 0,
+        api_tokens_revoked: 0,
+    }
+}

@@ -57,47 +57,64 @@ fn head(core: &Core, replay: &Replay) -> Option<Head> {
     }
 }
 
+/// Brings one journal to an end; where that is not possible now, lets go of it.
 async fn one(core: &Core, found: Found, journaled: &BTreeSet<String>) -> Result<Option<LeaseSummary>, Failure> {
     let Found { journal, replay } = found;
     let Some(head) = head(core, &replay) else {
         tracing::warn!(path = %journal.path().display(), "a journal of another control plane or version is left alone");
+        journal.release().await;
         return Ok(None);
     };
     let known = replay.records.iter().find_map(|record| match record {
-        Record::Lease { lease_id, provider, .. } => Some((lease_id.clone(), provider.clone())),
+        Record::Lease { lease_id, provider, .. } => Some((LeaseId::new(lease_id.clone()), provider.clone())),
         _ => None,
     });
     let mut book = Book::default();
     replay.records.iter().for_each(|record| book.apply(record));
-    let (lease_id, provider) = match known {
+    let (id, provider) = match known {
         Some(known) => known,
-        None => match find_lease(core, &head, &journal).await? {
-            Some(answer) => {
+        None => match find_lease(core, &head, &journal).await {
+            Ok(Some(answer)) => {
                 book.apply(&lease_record(&answer));
-                (answer.lease_id.as_str().to_owned(), answer.provider)
+                (answer.lease_id, answer.provider)
             }
-            None => return Ok(None),
+            nothing => {
+                journal.release().await;
+                return nothing.map(|_| None);
+            }
         },
     };
-    let (phase, exchange) = exchange_of(&replay, &LeaseId::new(lease_id.clone()), book.granted(), book.charged());
-    let lease = Arc::new(Lease::recovered(LeaseId::new(lease_id), provider, book, phase, exchange, journal));
+    let (phase, exchange) = exchange_of(&replay, &id, book.granted(), book.charged());
+    let lease = Arc::new(Lease::recovered(id, provider, book, phase, exchange, journal));
     let open = lease.commit_open(core.config.clock.now());
     if let Err(error) = lease.journal.sync().await {
         // Reported nevertheless; done again after another crash it would be the same items
         tracing::warn!(error, "a recovered journal cannot be written");
     }
     tracing::info!(lease = %lease.short_id(), open, unreported = lease.unreported(), "recovering a lease");
+    let result = end(core, &lease, &head, replay.damaged, journaled).await;
+    lease.journal.release().await;
+    result
+}
+
+async fn end(
+    core: &Core,
+    lease: &Arc<Lease>,
+    head: &Head,
+    damaged: bool,
+    journaled: &BTreeSet<String>,
+) -> Result<Option<LeaseSummary>, Failure> {
     let deadline = core.http.patience();
-    if replay.damaged {
-        core.report_all(&lease, deadline).await?;
-        return Ok(Some(give_up(&lease).await));
+    if damaged {
+        core.report_all(lease, deadline).await?;
+        return Ok(Some(give_up(lease).await));
     }
     if lease.exchange().is_some() && !head.ours && head.age_ms < KEY_LIFE_MS {
-        // Only its own agent's token finds out; everything else can be done now, the rest stays for it
-        core.report_all(&lease, deadline).await?;
+        // Only its own agent's token finds the successor; the rest stays for it
+        core.report_all(lease, deadline).await?;
         return Ok(None);
     }
-    core.settle(&lease, journaled, deadline).await.map(Some)
+    core.settle(lease, journaled, deadline).await.map(Some)
 }
 
 /// A damaged journal may have lost amounts: returning the lease could free money that was spent.

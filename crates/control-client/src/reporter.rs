@@ -55,6 +55,12 @@ pub(crate) async fn run(inner: Arc<Inner>, mut commands: mpsc::UnboundedReceiver
             next = not_before;
             continue;
         }
+        if flush.is_some() {
+            for lease in inner.all() {
+                // A journal that cannot be written does not keep what was committed from being reported
+                let _ = lease.journal.sync().await;
+            }
+        }
         let result = round(&inner).await;
         next = Instant::now() + interval;
         match &result {

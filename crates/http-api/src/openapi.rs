@@ -29,7 +29,8 @@ struct Base;
 /// Every route with its description. **New modules of endpoints are merged here.**
 pub fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::with_openapi(<Base as utoipa::OpenApi>::openapi())
-        .merge(crate::system::routes()).merge(crate::budget::routes())
+        .merge(crate::system::routes())
+        .merge(crate::budget::routes())
         .merge(crate::auth::routes())
         .merge(crate::users::routes())
 }

@@ -15,6 +15,7 @@ pub trait Entropy: Send + Sync {
 pub struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the operating system")]
     fn fill(&self, bytes: &mut [u8]) {
         // A machine without randomness must not hand out predictable keys: stop rather than go on
         getrandom::fill(bytes).expect("the operating system's random source works");

@@ -21,20 +21,65 @@
 //! Reads are methods of [`Store`], writes are methods of [`Work`], one module for each kind of thing. Every operation
 //! gets a case in the conformance suite, which runs on both databases.
 
+mod agents;
 mod audit;
+mod audit_log;
+mod balance;
+mod budget_history;
+mod budgets;
+mod checkpoint;
 mod db;
+mod directory;
 mod engine;
 mod error;
+mod filter;
+mod freezes;
+mod journal;
+mod leases;
+mod listing;
 mod migrations;
+mod outbox;
 mod pipeline;
+mod projects;
+mod provider_keys;
+mod requests;
 mod rows;
+mod sessions;
+mod slice;
+mod standing;
 mod store;
+mod sweep;
+mod users;
+mod verify;
 mod work;
 
+pub use agents::{
+    Agent, AgentActivity, AgentChange, AgentFilter, AgentKeyRef, AgentSort, AgentStatus, AgentView, AssignedKey,
+    IcTokenSet, IcTokenView, MovedAgent, NewAgent, NewAllocation, NewIcTokenRow,
+};
 pub use audit::{AuditActor, AuditEntry, AuditRecord};
+pub use audit_log::{AuditCheck, AuditFilter, AuditHead};
+pub use budget_history::{AllocationChange, AllocationChangeKind, AllocationChangeSummary, NewAllocationChange};
+pub use budgets::{BudgetChange, BudgetFilter, BudgetRefusal, BudgetSource, BudgetView, NewBudget};
 pub use db::Backend;
+pub use directory::{AgentPicture, CoveringFreeze, Directory, KeyWish, NoKey, PictureKey};
 pub use engine::{Answer, CallFacts, Done, Extra, Item, LeaseTerms, Refused};
 pub use error::StoreError;
+pub use freezes::{Freeze, FreezeFilter, SetFreeze};
+pub use journal::{JournalEntry, JournalFilter, Posting};
+pub use leases::{LeaseCursor, LeaseFilter, LeaseView, OpenCounts, OpenLeases};
+pub use listing::{Listed, Page, Visibility};
+pub use outbox::{StoredEvent, StreamHead};
 pub use pipeline::{BatchStats, Observer, Pipeline, PipelineOptions};
+pub use projects::{NewProject, Project, ProjectChange, ProjectKey};
+pub use provider_keys::{
+    HeldKey, KeyHolder, KeyUses, NewProviderKey, ProviderKey, ProviderKeyChange, ProviderKeyFilter, SealedProviderKey,
+};
+pub use sessions::{Principal, StoredRefreshToken};
+pub use slice::{BadCursor, Order, SeqCursor, Slice};
+pub use standing::{BudgetInfo, Standing};
 pub use store::{Store, StoreOptions};
+pub use sweep::{GRANT_REQUESTS_KEPT_MS, Sweep};
+pub use users::{LoginRecord, NewUser, User, UserFilter, UserTaken};
+pub use verify::{LedgerCheck, Problem, ProblemKind};
 pub use work::{OutboxEvent, Work};

@@ -5,10 +5,11 @@
 //! being made durable the next one gathers. A full queue is refused at once instead of growing.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kernel::{Clock, Entropy};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::StoreError;
 use crate::engine::{Answer, Item};

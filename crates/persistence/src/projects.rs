@@ -66,7 +66,8 @@ const COLUMNS: &str = "p.id, p.name, p.description, p.created_at, p.updated_at, 
     CASE WHEN p.id = 'proj_master_001' THEN (SELECT COUNT(*) FROM agents WHERE deleted_at IS NULL) \
     ELSE (SELECT COUNT(*) FROM agents AS a WHERE a.project_id = p.id AND a.deleted_at IS NULL) END";
 
-static BY_ID: LazyLock<Sql> = LazyLock::new(|| Sql::new(&format!("SELECT {COLUMNS} FROM projects AS p WHERE p.id = $1")));
+static BY_ID: LazyLock<Sql> =
+    LazyLock::new(|| Sql::new(&format!("SELECT {COLUMNS} FROM projects AS p WHERE p.id = $1")));
 
 statements! {
     VISIBLE = "SELECT p.id FROM projects AS p WHERE p.id = $1 AND (p.id = 'proj_master_001' OR p.id IN \
@@ -131,11 +132,7 @@ impl Store {
     pub async fn project_keys(&self, id: &ProjectId) -> Result<Vec<ProjectKey>, StoreError> {
         let rows = self.db.rows(&KEYS, args![id.as_str()]).await?;
         let key = |row: &Row| {
-            Ok(ProjectKey {
-                key: ProviderKeyId(row.int(0)?),
-                provider: row.text(1)?,
-                assigned_at: row.time(2)?,
-            })
+            Ok(ProjectKey { key: ProviderKeyId(row.int(0)?), provider: row.text(1)?, assigned_at: row.time(2)? })
         };
         rows.iter().map(key).collect()
     }

@@ -430,11 +430,7 @@ pub(crate) fn sealed_from_row(row: &Row) -> Result<SealedProviderKey, StoreError
         base_url: row.opt_text(2)?,
         is_enabled: row.flag(3)?,
         secret_ref: row.text(4)?,
-        secret: SealedSecret {
-            kek_id: row.text(5)?,
-            wrapped_key: row.blob(6)?,
-            ciphertext: row.blob(7)?,
-        },
+        secret: SealedSecret { kek_id: row.text(5)?, wrapped_key: row.blob(6)?, ciphertext: row.blob(7)? },
     })
 }
 

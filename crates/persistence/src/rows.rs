@@ -29,8 +29,8 @@ impl Rows {
     }
 
     /// How many columns a row has.
-    pub(crate) const fn columns(&self) -> usize {
-        if self.count == 0 { 0 } else { self.cells.len() / self.count }
+    pub(crate) fn columns(&self) -> usize {
+        self.cells.len().checked_div(self.count).unwrap_or(0)
     }
 
     /// Begins a row.

@@ -111,12 +111,8 @@ async fn load_accounts(tx: &mut Tx, book: &mut Book, now: Timestamp) -> Result<(
     }
     for row in tx.rows(&ACCOUNTS, args![rows.finish()]).await? {
         let key = AccountKey { budget: BudgetNo(row.int(0)?), window_start: row.time(1)? };
-        let account = Account {
-            spent: row.money(2)?,
-            leased: row.money(3)?,
-            suspense: row.money(4)?,
-            overrun: row.money(5)?,
-        };
+        let account =
+            Account { spent: row.money(2)?, leased: row.money(3)?, suspense: row.money(4)?, overrun: row.money(5)? };
         book.accounts.insert(key, account);
     }
     Ok(())

@@ -104,11 +104,6 @@ impl Work {
         self.directory_changed = true;
     }
 
-    /// Whether this work ends cached pictures of the directory.
-    pub(crate) const fn changes_directory(&self) -> bool {
-        self.directory_changed
-    }
-
     pub(crate) fn append(&mut self, entries: impl IntoIterator<Item = Entry>) {
         self.entries.extend(entries);
     }

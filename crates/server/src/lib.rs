@@ -13,6 +13,8 @@
 //! A test does the same with its own [`Config`](config::Config) (port 0, a temporary data directory) and its own clock
 //! and entropy in [`Deps`].
 
+mod background;
+pub mod bootstrap;
 pub mod cli;
 pub mod config;
 pub mod data_dir;

@@ -6,15 +6,24 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use auth::lockout::LockoutRules;
+use auth::password::PasswordHasher;
+use auth::session::Lifetimes;
 use http_api::client_ip::TrustedProxies;
 use http_api::cors::Cors;
 use http_api::guard::BodySettings;
 use http_api::health::{CachedHealth, Health, HealthReport};
 use http_api::limit::Limits;
 use http_api::metrics::Metrics;
+use http_api::state::{Lending, Policy};
 use http_api::{ApiState, App, BuildInfo, HttpSettings, Services};
-use kernel::{Clock, Entropy, SystemClock, SystemEntropy};
-use persistence::{Store, StoreError, StoreOptions};
+use kernel::{Clock, Entropy, Money, SystemClock, SystemEntropy};
+use persistence::{Directory, Pipeline, PipelineOptions, Store, StoreError, StoreOptions};
+use tokio::task::JoinHandle;
+use vault::Vault;
+
+use crate::background::{Background, observer};
+use crate::bootstrap::{FirstAdmin, first_admin};
 
 use crate::config::Config;
 use crate::config::types::DatabaseUrl;
@@ -68,6 +77,9 @@ pub enum StartError {
         /// Why not.
         source: std::io::Error,
     },
+    /// The database fails while the first start fills it.
+    #[error("the database failed")]
+    Store(#[from] StoreError),
     /// A metric is declared wrongly.
     #[error("cannot set up the metrics")]
     Metrics(#[from] prometheus::Error),
@@ -80,6 +92,9 @@ pub struct Server {
     app: App,
     api: ApiState,
     store: Store,
+    writer: JoinHandle<()>,
+    background: Background,
+    first_admin: Option<FirstAdmin>,
     notices: Vec<String>,
 }
 
@@ -125,12 +140,25 @@ impl Server {
         let store = open_store(config).await?;
         let (secrets, notices) = resolve(config, &*deps.entropy, Missing::Create)?;
         migrate(config, &store).await?;
-        let api = ApiState::new(services(config, &deps, secrets, &store)?);
+        let mut secrets = secrets;
+        let password = secrets.admin_password.take();
+        let email = config.bootstrap.email();
+        let first_admin = first_admin(&store, email, password, hasher(config), &*deps.clock, &*deps.entropy).await?;
+        let metrics = Metrics::new()?;
+        let options = PipelineOptions {
+            queue: config.database.write_queue as usize,
+            batch: config.database.write_batch as usize,
+            lease_ttl_ms: config.budget.lease_ttl_ms,
+        };
+        let (clock, entropy) = (Arc::clone(&deps.clock), Arc::clone(&deps.entropy));
+        let (pipeline, writer) = Pipeline::start(store.clone(), clock, entropy, options, observer(&metrics));
+        let api = ApiState::new(services(config, &deps, secrets, &store, pipeline, metrics)?);
+        let background = Background::start(&api, config);
         let app = http_api::app(api.clone(), http_settings(config));
         let failed = |source| StartError::Listen { address: config.server.listen(), source };
         let listener = Listener::bind(&config.server).await.map_err(failed)?;
         let address = listener.address().map_err(failed)?;
-        Ok(Self { listener, address, app, api, store, notices })
+        Ok(Self { listener, address, app, api, store, writer, background, first_admin, notices })
     }
 
     /// Where it listens; with the port that the system chose, if it was to choose one.
@@ -143,6 +171,11 @@ impl Server {
         &self.api
     }
 
+    /// The admin that this start has created, if the store was empty.
+    pub const fn first_admin(&self) -> Option<&FirstAdmin> {
+        self.first_admin.as_ref()
+    }
+
     /// What the operator should know.
     pub fn notices(&self) -> &[String] {
         &self.notices
@@ -150,17 +183,61 @@ impl Server {
 
     /// Serves until `stop` is ready, finishes what has begun, and closes the database.
     pub async fn serve(self, stop: impl Future<Output = ()>) {
-        let Self { listener, app, api, store, .. } = self;
+        let Self { listener, app, api, store, writer, background, .. } = self;
         listener.serve(app, stop).await;
+        drop(background);
         drop(api);
+        // The pipeline ends when its last handle is gone; a connection that would not end holds one for a moment longer
+        let _ = tokio::time::timeout(Duration::from_secs(5), writer).await;
         store.close().await;
     }
 }
 
-fn services(config: &Config, deps: &Deps, secrets: Secrets, store: &Store) -> Result<Services, StartError> {
+/// How many agents are remembered between their requests.
+const DIRECTORY_SIZE: usize = 20_000;
+
+/// Hashes passwords at the cost that the configuration names, which was checked when it was read.
+pub(crate) fn hasher(config: &Config) -> PasswordHasher {
+    PasswordHasher::new(config.auth.bcrypt_cost).unwrap_or_default()
+}
+
+fn services(
+    config: &Config,
+    deps: &Deps,
+    secrets: Secrets,
+    store: &Store,
+    pipeline: Pipeline,
+    metrics: Metrics,
+) -> Result<Services, StartError> {
     let clock = Arc::clone(&deps.clock);
+    let micros = |amount: i64| Money::from_micros(amount).unwrap_or(Money::MAX_CAP);
     Ok(Services {
-        metrics: Metrics::new()?,
+        store: store.clone(),
+        pipeline,
+        directory: Directory::new(store.clone(), DIRECTORY_SIZE),
+        vault: Vault::new(secrets.ring),
+        keys: secrets.signing,
+        hasher: hasher(config),
+        lifetimes: Lifetimes {
+            access_secs: config.auth.access_ttl_s.into(),
+            refresh_secs: config.auth.refresh_ttl_s.into(),
+        },
+        lockout: LockoutRules {
+            max_failures: config.auth.lockout_failures,
+            lock_millis: i64::from(config.auth.lockout_s) * 1_000,
+        },
+        lending: Lending {
+            default_grant: micros(config.budget.default_grant_microdollars),
+            max_handshake: micros(config.budget.max_handshake_microdollars),
+            max_refresh: micros(config.budget.max_refresh_microdollars),
+            ttl_ms: config.budget.lease_ttl_ms,
+        },
+        policy: Policy {
+            allow_user_agents: config.budget.allow_user_agents,
+            allow_http_providers: config.providers.allow_http,
+            enforce_password_change: config.auth.enforce_password_change,
+        },
+        metrics,
         limits: Limits::new(config.limits.settings(), Arc::clone(&clock)),
         health: CachedHealth::new(Arc::new(StoreHealth(store.clone())), Arc::clone(&clock)),
         build: BuildInfo {

@@ -38,7 +38,7 @@ impl SignedToken {
 
     /// Whether it is the current token of an agent that exists.
     pub fn is_current(&self, picture: Option<&AgentPicture>) -> bool {
-        picture.is_some_and(|agent| !agent.deleted && self.claims.is_current(agent.ic_token_hash.as_deref()))
+        picture.is_some_and(|agent| !agent.is_deleted && self.claims.is_current(agent.ic_token_hash.as_deref()))
     }
 }
 
@@ -46,36 +46,59 @@ fn invalid() -> ApiError {
     ApiError::new(ErrorCode::InvalidIcToken, "the IC token is not valid")
 }
 
-/// Runs `attempt` with a picture of the agent until it neither refuses because of an old picture nor finds that the
-/// directory moved under it.
+/// Checking a request against pictures of its agent, until none is out of date.
 ///
 /// The first picture may come from the cache: then a refusal proves nothing and is checked against a fresh one, and a
 /// success is one only because the pipeline has compared the picture's version in its transaction.
-pub async fn with_picture<T>(
-    api: &ApiState,
-    token: &SignedToken,
-    context: &RequestContext,
-    mut attempt: impl AsyncFnMut(&Arc<AgentPicture>) -> Result<Option<T>, ApiError>,
-) -> Result<T, ApiError> {
-    for round in 0..ATTEMPTS {
-        let picture = match round {
-            0 => api.directory.get(token.agent()).await?,
-            _ => api.directory.fresh(token.agent()).await?,
-        };
-        let result = match picture {
-            Some(picture) if token.is_current(Some(&picture)) => {
-                context.set_actor(token.agent().prefixed());
-                attempt(&picture).await
+///
+/// ```ignore
+/// let mut checks = Checks::new(&api, &token, &context);
+/// loop {
+///     let agent = checks.picture().await?;
+///     if let Some(answer) = checks.accept(attempt(&agent).await)? {
+///         return Ok(Json(answer));
+///     }
+/// }
+/// ```
+pub struct Checks<'a> {
+    api: &'a ApiState,
+    token: &'a SignedToken,
+    context: &'a RequestContext,
+    round: usize,
+}
+
+impl<'a> Checks<'a> {
+    /// Nothing has been checked yet.
+    pub const fn new(api: &'a ApiState, token: &'a SignedToken, context: &'a RequestContext) -> Self {
+        Self { api, token, context, round: 0 }
+    }
+
+    /// The agent, if the token is its current one.
+    pub async fn picture(&mut self) -> Result<Arc<AgentPicture>, ApiError> {
+        let id = self.token.agent();
+        while self.round < ATTEMPTS {
+            let first = self.round == 0;
+            let picture = if first { self.api.directory.get(id).await? } else { self.api.directory.fresh(id).await? };
+            self.round += 1;
+            match picture {
+                Some(picture) if self.token.is_current(Some(&picture)) => {
+                    self.context.set_actor(id.prefixed());
+                    return Ok(picture);
+                }
+                _ if first => {}
+                _ => return Err(invalid()),
             }
-            _ => Err(invalid()),
-        };
-        match result {
-            Ok(Some(value)) => return Ok(value),
-            Err(refusal) if round > 0 => return Err(refusal),
-            Ok(None) | Err(_) => {}
+        }
+        Err(ApiError::unavailable("agents and keys keep changing"))
+    }
+
+    /// What the attempt came to: an answer; `None` if it must be made again; or a refusal that is sure.
+    pub fn accept<T>(&self, attempt: Result<Option<T>, ApiError>) -> Result<Option<T>, ApiError> {
+        match attempt {
+            Err(_) if self.round == 1 => Ok(None),
+            other => other,
         }
     }
-    Err(ApiError::unavailable("agents and keys keep changing"))
 }
 
 /// Refuses a report or return whose `Authorization` is a correctly signed IC token of another agent, current or not; any

@@ -3,7 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use budget_protocol::{ReturnFigure, ReturnRequest, ReturnRequestSchema, ReturnResponse};
+use budget_protocol::giveback::ReturnRequestSchema;
+use budget_protocol::{ReturnFigure, ReturnRequest, ReturnResponse};
 use kernel::ErrorCode;
 use ledger::{Command, Figure, Outcome};
 use persistence::Item;

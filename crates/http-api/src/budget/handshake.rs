@@ -3,12 +3,14 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use budget_protocol::{HandshakeRequest, HandshakeResponse, VersionDetails, idempotency_key, ip_token, requested_budget};
+use budget_protocol::{
+    HandshakeRequest, HandshakeResponse, VersionDetails, idempotency_key, ip_token, requested_budget,
+};
 use kernel::{ErrorCode, LeaseId, LeaseState, Money, Secret};
 use ledger::{Command, IdempotencyKey, Outcome};
 use persistence::{AgentPicture, Extra, Item, LeaseTerms, PictureKey};
 
-use super::agent_caller::{SignedToken, with_picture};
+use super::agent_caller::{Checks, SignedToken};
 use super::{key, shape};
 use crate::{ApiError, ApiState, Body, RequestContext};
 
@@ -43,17 +45,32 @@ pub async fn handshake(
         .map(|key| IdempotencyKey { key, body_hash: request.body_hash() });
     let requested = requested_budget(request.requested_budget, api.lending.default_grant, api.lending.max_handshake)?;
     let token = SignedToken::verify(&api, &request.ic_token, api.clock.now())?;
-    let response = with_picture(&api, &token, &context, async |agent| {
-        check_repetition(&api, agent, idempotency.as_ref()).await?;
-        check_version(&request)?;
-        key::refuse_frozen(agent)?;
-        let wish = request.provider.as_deref();
-        let chosen = key::choose(agent, request.provider_key_id, wish, ErrorCode::NoProviderKey)?;
-        // Opened before anything is written: a key that cannot be opened must leave the books untouched
-        let secret = key::open(&api, chosen)?;
-        borrow(&api, &token, agent, chosen, &secret, &request, requested, idempotency.clone()).await
-    });
-    response.await.map(Json)
+    let mut checks = Checks::new(&api, &token, &context);
+    loop {
+        let agent = checks.picture().await?;
+        let attempt = attempt(&api, &token, &agent, &request, requested, idempotency.as_ref()).await;
+        if let Some(answer) = checks.accept(attempt)? {
+            return Ok(Json(answer));
+        }
+    }
+}
+
+async fn attempt(
+    api: &ApiState,
+    token: &SignedToken,
+    agent: &AgentPicture,
+    request: &HandshakeRequest,
+    requested: Money,
+    idempotency: Option<&IdempotencyKey>,
+) -> Result<Option<HandshakeResponse>, ApiError> {
+    check_repetition(api, agent, idempotency).await?;
+    check_version(request)?;
+    key::refuse_frozen(agent)?;
+    let wish = request.provider.as_deref();
+    let chosen = key::choose(agent, request.provider_key_id, wish, ErrorCode::NoProviderKey)?;
+    // Opened before anything is written: a key that cannot be opened must leave the books untouched
+    let secret = key::open(api, chosen)?;
+    borrow(api, token, agent, chosen, &secret, request, requested, idempotency.cloned()).await
 }
 
 /// An idempotency key that cannot be repeated is told before anything else that may be wrong.
@@ -63,7 +80,9 @@ pub(super) async fn check_repetition(
     key: Option<&IdempotencyKey>,
 ) -> Result<(), ApiError> {
     let Some(key) = key else { return Ok(()) };
-    let Some((hash, state)) = api.store.granted_before(agent.id, &key.key).await? else { return Ok(()) };
+    let Some((hash, state)) = api.store.granted_before(agent.id, &key.key, api.clock.now()).await? else {
+        return Ok(());
+    };
     if hash != key.body_hash {
         return Err(ApiError::new(ErrorCode::IdempotencyConflict, "the same request id was used with another body"));
     }
@@ -102,8 +121,8 @@ async fn borrow(
             request: idempotency,
         },
         extra: Extra::Terms(LeaseTerms {
-            provider: chosen.provider.clone(),
-            provider_key: chosen.id,
+            provider: chosen.key.provider.clone(),
+            provider_key: chosen.key.id,
             runtime_id: request.runtime_id.clone(),
             runtime_version: request.runtime_version.as_ref().map(|v| v.as_str().to_owned()),
         }),
@@ -117,7 +136,7 @@ async fn borrow(
     let Outcome::Granted { lease, figures, duplicate, .. } = done.outcome else {
         return Err(ApiError::internal("a grant was answered with something else"));
     };
-    let ip_token = ip_token::seal(token.secret(), &lease.id, &chosen.provider, secret, &*api.entropy);
+    let ip_token = ip_token::seal(token.secret(), &lease.id, &chosen.key.provider, secret, &*api.entropy);
     Ok(Some(HandshakeResponse {
         ip_token: ip_token.map_err(|e| ApiError::from(ErrorCode::CryptoUnavailable).cause(e))?,
         lease_id: lease.id,
@@ -125,8 +144,8 @@ async fn borrow(
         budget_remaining: figures.remaining(),
         expires_at: lease.expires_at,
         ttl_ms: api.lending.ttl_ms,
-        provider: chosen.provider.clone(),
-        provider_key_id: chosen.id,
+        provider: chosen.key.provider.clone(),
+        provider_key_id: chosen.key.id,
         base_url: key::base_url(chosen),
         epoch: lease.epoch,
         duplicate,

@@ -2,7 +2,7 @@
 
 use budget_protocol::FrozenDetails;
 use kernel::{ErrorCode, ProviderKeyId, Secret};
-use persistence::{AgentPicture, KeyChoice, PictureKey};
+use persistence::{AgentPicture, KeyWish, NoKey, PictureKey};
 use serde_json::json;
 use vault::Binding;
 
@@ -10,22 +10,19 @@ use super::shape::scope_body;
 use crate::{ApiError, ApiState};
 
 /// The kind that provider secrets are bound to in the vault.
-pub const SECRET_KIND: &str = "provider_key";
+pub(crate) const SECRET_KIND: &str = "provider_key";
 
 /// Refuses while a freeze covers the agent.
-pub fn refuse_frozen(agent: &AgentPicture) -> Result<(), ApiError> {
+pub(super) fn refuse_frozen(agent: &AgentPicture) -> Result<(), ApiError> {
     let Some(freeze) = &agent.freeze else { return Ok(()) };
-    let details = FrozenDetails {
-        scope: scope_body(&freeze.scope),
-        reason: freeze.reason.clone(),
-        frozen_at: freeze.frozen_at,
-    };
+    let details =
+        FrozenDetails { scope: scope_body(&freeze.scope), reason: freeze.reason.clone(), frozen_at: freeze.frozen_at };
     let details = serde_json::to_value(details).map_err(ApiError::internal)?;
     Err(ApiError::new(ErrorCode::AgentFrozen, format!("frozen: {}", freeze.reason)).details(details))
 }
 
 /// The key to hand out. `none` is the code for an agent without a usable key.
-pub fn choose<'a>(
+pub(super) fn choose<'a>(
     agent: &'a AgentPicture,
     explicit: Option<ProviderKeyId>,
     wish: Option<&str>,
@@ -38,25 +35,25 @@ pub fn choose<'a>(
         };
         Err(ApiError::new(none, text).details(json!({ "reason": reason })))
     };
-    match agent.choose_key(explicit, wish) {
-        KeyChoice::Usable(key) => Ok(key),
-        KeyChoice::Disabled => refused("disabled"),
-        KeyChoice::Unassigned => refused("unassigned"),
-        KeyChoice::NotAssigned => {
+    match agent.choose_key(KeyWish { key: explicit, provider: wish }) {
+        Ok(key) => Ok(key),
+        Err(NoKey::Disabled) => refused("disabled"),
+        Err(NoKey::Unassigned) => refused("unassigned"),
+        Err(NoKey::NotAssigned) => {
             Err(ApiError::new(ErrorCode::ProviderKeyNotAssigned, "that provider key is not one of the agent's"))
         }
     }
 }
 
 /// Opens the stored secret; it is CPU work of a few microseconds.
-pub fn open(api: &ApiState, key: &PictureKey) -> Result<Secret<String>, ApiError> {
-    let binding = Binding { kind: SECRET_KIND, id: &key.secret_ref };
-    api.vault.open(binding, &key.sealed).map_err(|e| ApiError::from(ErrorCode::CryptoUnavailable).cause(e))
+pub(super) fn open(api: &ApiState, key: &PictureKey) -> Result<Secret<String>, ApiError> {
+    let binding = Binding { kind: SECRET_KIND, id: &key.key.secret_ref };
+    api.vault.open(binding, &key.key.secret).map_err(|e| ApiError::from(ErrorCode::CryptoUnavailable).cause(e))
 }
 
 /// A provider's address as runtimes want it: they append `/v1/…` themselves.
-pub fn base_url(key: &PictureKey) -> Option<String> {
-    let url = key.base_url.as_deref()?.trim_end_matches('/');
+pub(super) fn base_url(key: &PictureKey) -> Option<String> {
+    let url = key.key.base_url.as_deref()?.trim_end_matches('/');
     let url = url.strip_suffix("/v1").unwrap_or(url).trim_end_matches('/');
     (!url.is_empty()).then(|| url.to_owned())
 }

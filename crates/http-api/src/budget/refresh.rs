@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
+use budget_protocol::refresh::RefreshBody;
 use budget_protocol::{
     ClosedLease, RefreshApproved, RefreshDenied, RefreshRequest, RefreshResponse, idempotency_key, requested_budget,
 };
@@ -10,7 +11,7 @@ use kernel::{ErrorCode, LeaseId, LeaseState, Money};
 use ledger::{Command, IdempotencyKey, Outcome};
 use persistence::{AgentPicture, Extra, Item, LeaseTerms};
 
-use super::agent_caller::{SignedToken, with_picture};
+use super::agent_caller::{Checks, SignedToken};
 use super::handshake::check_repetition;
 use super::{key, shape};
 use crate::{ApiError, ApiState, Body, RequestContext};
@@ -26,7 +27,7 @@ use crate::{ApiError, ApiState, Body, RequestContext};
     request_body = RefreshRequest,
     params(("Idempotency-Key" = Option<String>, Header, description = "As `request_id` in the body")),
     responses(
-        (status = 200, description = "Approved or denied", body = RefreshResponse),
+        (status = 200, description = "Approved or denied", body = RefreshBody),
         (status = 401, description = "`INVALID_IC_TOKEN`"),
         (status = 403, description = "`LEASE_AGENT_MISMATCH`, `LEASE_REVOKED`, `AGENT_FROZEN`, `STALE_EPOCH`"),
         (status = 404, description = "`LEASE_NOT_FOUND`, `NO_PROVIDER_KEY`"),
@@ -45,36 +46,51 @@ pub async fn refresh(
         .map(|key| IdempotencyKey { key, body_hash: request.body_hash() });
     let requested = requested_budget(request.requested_budget, api.lending.default_grant, api.lending.max_refresh)?;
     let token = SignedToken::verify(&api, &request.ic_token, api.clock.now())?;
-    let response = with_picture(&api, &token, &context, async |agent| {
-        check_lease(&api, agent, &request.current_lease_id).await?;
-        key::refuse_frozen(agent)?;
-        check_repetition(&api, agent, idempotency.as_ref()).await?;
-        exchange(&api, agent, &request, requested, idempotency.clone()).await
-    });
-    response.await.map(Json)
+    let mut checks = Checks::new(&api, &token, &context);
+    loop {
+        let agent = checks.picture().await?;
+        let attempt = attempt(&api, &agent, &request, requested, idempotency.as_ref()).await;
+        if let Some(answer) = checks.accept(attempt)? {
+            return Ok(Json(answer));
+        }
+    }
+}
+
+async fn attempt(
+    api: &ApiState,
+    agent: &AgentPicture,
+    request: &RefreshRequest,
+    requested: Money,
+    idempotency: Option<&IdempotencyKey>,
+) -> Result<Option<RefreshResponse>, ApiError> {
+    let terms = check_lease(api, agent, &request.current_lease_id).await?;
+    key::refuse_frozen(agent)?;
+    check_repetition(api, agent, idempotency).await?;
+    exchange(api, agent, request, &terms, requested, idempotency.cloned()).await
 }
 
 /// What is wrong with the lease itself is told before what is wrong with the agent.
-async fn check_lease(api: &ApiState, agent: &AgentPicture, id: &LeaseId) -> Result<(), ApiError> {
-    let lease = api.store.lease(id).await?.ok_or(ErrorCode::LeaseNotFound)?.lease;
+async fn check_lease(api: &ApiState, agent: &AgentPicture, id: &LeaseId) -> Result<LeaseTerms, ApiError> {
+    let found = api.store.lease(id).await?.ok_or(ErrorCode::LeaseNotFound)?;
+    let lease = found.lease;
     if lease.agent != agent.id {
         return Err(ApiError::new(ErrorCode::LeaseAgentMismatch, "the lease belongs to another agent"));
     }
     if lease.state == LeaseState::Revoked {
         return Err(ApiError::new(ErrorCode::LeaseRevoked, "the lease was revoked"));
     }
-    Ok(())
+    Ok(found.terms)
 }
 
 async fn exchange(
     api: &ApiState,
     agent: &AgentPicture,
     request: &RefreshRequest,
+    terms: &LeaseTerms,
     requested: Money,
     idempotency: Option<IdempotencyKey>,
 ) -> Result<Option<RefreshResponse>, ApiError> {
     let chosen = key::choose(agent, None, None, ErrorCode::NoProviderKey)?;
-    let runtime = api.store.lease(&request.current_lease_id).await?.map(|found| found.terms);
     let item = Item {
         command: Command::Refresh {
             agent: agent.id,
@@ -85,10 +101,10 @@ async fn exchange(
             request: idempotency,
         },
         extra: Extra::Terms(LeaseTerms {
-            provider: chosen.provider.clone(),
-            provider_key: chosen.id,
-            runtime_id: runtime.as_ref().and_then(|t| t.runtime_id.clone()),
-            runtime_version: runtime.and_then(|t| t.runtime_version),
+            provider: chosen.key.provider.clone(),
+            provider_key: chosen.key.id,
+            runtime_id: terms.runtime_id.clone(),
+            runtime_version: terms.runtime_version.clone(),
         }),
         directory_version: Some(agent.version),
         audit: None,
@@ -107,8 +123,8 @@ async fn exchange(
                 expires_at: lease.expires_at,
                 ttl_ms: api.lending.ttl_ms,
                 epoch: lease.epoch,
-                provider: chosen.provider.clone(),
-                provider_key_id: chosen.id,
+                provider: chosen.key.provider.clone(),
+                provider_key_id: chosen.key.id,
                 closed_lease: ClosedLease { spent: closed.known(), returned: closed.returned(), lease_id: closed.id },
                 total_allocated: figures.allocated,
                 total_spent: figures.committed(),

@@ -3,7 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use budget_protocol::{ReportItem, ReportRequest, ReportRequestSchema, ReportResponse};
+use budget_protocol::report::ReportRequestSchema;
+use budget_protocol::{ReportItem, ReportRequest, ReportResponse};
 use kernel::{LeaseId, Timestamp};
 use ledger::{Command, Outcome, Spending};
 use persistence::{CallFacts, Extra, Item};

@@ -3,7 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use budget_protocol::{BatchError, BatchReport, BatchReportResponse, BatchReportSchema, BatchResult};
+use budget_protocol::batch::BatchReportSchema;
+use budget_protocol::{BatchError, BatchReport, BatchReportResponse, BatchResult};
 use kernel::ErrorCode;
 use ledger::{AgentFigures, Command, Lease, Outcome, Rejection};
 use persistence::{Answer, Item, Refused};

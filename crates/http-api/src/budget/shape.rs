@@ -8,7 +8,7 @@ use persistence::Refused;
 use crate::ApiError;
 
 /// A scope as it stands in a body.
-pub fn scope_body(scope: &Scope) -> ScopeBody {
+pub(super) fn scope_body(scope: &Scope) -> ScopeBody {
     match scope {
         Scope::Organization => ScopeBody::organization(),
         Scope::Project(project) => ScopeBody::project(project),
@@ -19,7 +19,7 @@ pub fn scope_body(scope: &Scope) -> ScopeBody {
 }
 
 /// 403 `BUDGET_EXHAUSTED`, with everything one needs to understand it.
-pub fn exhausted(figures: &AgentFigures, binding: &ScopeFigures) -> Result<ApiError, ApiError> {
+pub(super) fn exhausted(figures: &AgentFigures, binding: &ScopeFigures) -> Result<ApiError, ApiError> {
     let details = ExhaustedDetails {
         total_allocated: figures.allocated,
         total_spent: figures.committed(),
@@ -43,7 +43,7 @@ pub fn exhausted(figures: &AgentFigures, binding: &ScopeFigures) -> Result<ApiEr
 }
 
 /// What a refused grant means to the client; `None` if the caller should look again.
-pub fn refusal(refused: Refused) -> Result<Option<ApiError>, ApiError> {
+pub(super) fn refusal(refused: Refused) -> Result<Option<ApiError>, ApiError> {
     match refused {
         Refused::StaleDirectory => Ok(None),
         Refused::Ledger(Rejection::BudgetExhausted { figures, binding }) => exhausted(&figures, &binding).map(Some),
@@ -52,6 +52,6 @@ pub fn refusal(refused: Refused) -> Result<Option<ApiError>, ApiError> {
 }
 
 /// When a report says its call was made: now where it does not say.
-pub fn occurred(stated: Option<Timestamp>, now: Timestamp) -> Timestamp {
+pub(super) fn occurred(stated: Option<Timestamp>, now: Timestamp) -> Timestamp {
     stated.unwrap_or(now)
 }

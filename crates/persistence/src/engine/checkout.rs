@@ -9,7 +9,9 @@ use ledger::{
 };
 
 use super::{Checkout, Item, LeaseTerms};
+use crate::balance::granted_in;
 use crate::db::{Row, args, statements};
+use crate::filter::Filter;
 use crate::rows::Rows;
 use crate::work::{BookRow, SYSTEM_CHAIN};
 use crate::{StoreError, Work};
@@ -35,8 +37,10 @@ statements! {
         FROM leases AS l WHERE l.id IN (SELECT {text 0} FROM {rows})";
     BUDGETS = "SELECT no, scope_key, cap, budget_window, time_zone, enabled, opened_window FROM budgets \
         WHERE deleted_at IS NULL AND scope_key IN (SELECT {text 0} FROM {rows}) ORDER BY no";
-    BUDGETS_LOCKED = "SELECT no, scope_key, cap, budget_window, time_zone, enabled, opened_window FROM budgets \
+    BUDGETS_HELD = "SELECT no, scope_key, cap, budget_window, time_zone, enabled, opened_window FROM budgets \
         WHERE deleted_at IS NULL AND scope_key IN (SELECT {text 0} FROM {rows}) ORDER BY no {for_share}";
+    BUDGETS_CHANGED = "SELECT no, scope_key, cap, budget_window, time_zone, enabled, opened_window FROM budgets \
+        WHERE deleted_at IS NULL AND scope_key IN (SELECT {text 0} FROM {rows}) ORDER BY no {for_change}";
     ACCOUNTS = "SELECT budget_no, window_start, spent, leased, suspense, overrun FROM accounts \
         WHERE (budget_no, window_start) IN (SELECT {int 0}, {int 1} FROM {rows}) \
         ORDER BY budget_no, window_start {for_update}";
@@ -55,8 +59,13 @@ struct Named<'a> {
     requests: BTreeSet<(AgentId, &'a str)>,
     reports: BTreeSet<(&'a LeaseId, &'a str)>,
     scopes: BTreeSet<String>,
-    /// Whether money may be lent or caps changed, so that budgets must stand still.
+    /// Whether money may be lent, so that budgets must stand still.
     decides: bool,
+    /// Whether budgets are changed. They are then locked for that from the start: two who hold a row in common and both
+    /// want to go on, one to change it, the other to the accounts that the first has locked, wait for each other.
+    changes: bool,
+    /// Budgets that are opened.
+    opened: Vec<&'a Budget>,
 }
 
 impl<'a> Named<'a> {
@@ -97,11 +106,12 @@ impl<'a> Named<'a> {
                 self.agents.insert(SYSTEM_CHAIN);
                 self.agents.extend(agent_of(&budget.scope));
                 self.scopes.insert(budget.scope.key());
-                self.decides = true;
+                self.opened.push(budget);
+                self.changes = true;
             }
             Command::Adjust { .. } => {
                 self.agents.insert(SYSTEM_CHAIN);
-                self.decides = true;
+                self.changes = true;
             }
             Command::Touch { agent } => {
                 self.agents.insert(*agent);
@@ -127,7 +137,10 @@ impl Work {
         let mut book = Book::default();
         book.agents.extend(self.books.iter().map(|(id, row)| (*id, row.book.clone())));
 
-        let wanted = named.leases.iter().map(|id| (*id).clone()).collect();
+        let mut wanted: BTreeSet<LeaseId> = named.leases.iter().map(|id| (*id).clone()).collect();
+        for budget in &named.opened {
+            self.name_leases_ahead(budget, &mut wanted).await?;
+        }
         let wanted = self.load_requests(&named, &mut book, wanted).await?;
         let terms = self.load_leases(wanted, &mut book).await?;
         self.load_budgets(&named, &mut book).await?;
@@ -153,6 +166,20 @@ impl Work {
                 named.agents.extend(Scope::from_key(&key).as_ref().and_then(agent_of));
                 named.scopes.insert(key);
             }
+        }
+        Ok(())
+    }
+
+    /// Leases of the scope that were granted after the window a budget is opened in, by a clock that was ahead: they count
+    /// in windows of it that are still to come.
+    async fn name_leases_ahead(&mut self, budget: &Budget, wanted: &mut BTreeSet<LeaseId>) -> Result<(), StoreError> {
+        let Some(end) = budget.resets_at(self.now) else { return Ok(()) };
+        let mut filter = Filter::default();
+        filter.and("l.created_at >= ?", [end.into()]);
+        granted_in(&mut filter, &budget.scope);
+        let (sql, args) = filter.statement("SELECT l.id FROM leases AS l", "", []);
+        for row in self.tx.rows_of(sql, args).await? {
+            wanted.insert(LeaseId::new(row.text(0)?));
         }
         Ok(())
     }
@@ -262,7 +289,11 @@ impl Work {
         for key in &keys {
             rows.row().text(key);
         }
-        let sql = if named.decides { &BUDGETS_LOCKED } else { &BUDGETS };
+        let sql = match (named.changes, named.decides) {
+            (true, _) => &BUDGETS_CHANGED,
+            (false, true) => &BUDGETS_HELD,
+            (false, false) => &BUDGETS,
+        };
         for row in self.tx.rows(sql, args![rows.finish()]).await? {
             let budget = budget_from_row(&row)?;
             book.budgets.insert(budget.no, budget);

@@ -16,7 +16,7 @@ use ledger::{Applied, Book, Command, Outcome, Rejection};
 use crate::audit::AuditRecord;
 use crate::{StoreError, Work};
 
-pub(crate) use checkout::{LEASE_COLUMNS, lease_from_row};
+pub(crate) use checkout::{LEASE_COLUMNS, budget_from_row, lease_from_row};
 
 /// What a lease is for, beside its money.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub struct Item {
     /// The version of the directory the caller's checks were made against; if it has moved, the command is refused as
     /// [`Refused::StaleDirectory`] and the caller checks again.
     pub directory_version: Option<i64>,
-    /// Written if the command succeeds.
+    /// Written if the command succeeds and is not a repetition of one that did.
     pub audit: Option<AuditRecord>,
 }
 

@@ -75,12 +75,13 @@ impl Work {
                 requests.row().int(agent.0).text(key).blob(&record.body_hash).text(record.lease.as_str());
                 requests.int(self.now.millis());
             }
+            // A repeated command is answered like the first but is not another deed
+            if let Some(record) = item.audit.clone().filter(|_| has_effect(&applied.outcome)) {
+                self.audit(record);
+            }
             self.append(applied.entries);
             if let Some(book) = applied.agent {
                 self.put_book(book);
-            }
-            if let Some(record) = item.audit.clone() {
-                self.audit(record);
             }
         }
         self.write_leases(leases, &opened, &checkout.terms).await?;
@@ -109,7 +110,7 @@ impl Work {
             }
             if lease.state != LeaseState::Active {
                 ended_row(&mut ended, lease);
-            } else if !is_new || lease.report_count > 0 {
+            } else if !is_new || has_history(lease) {
                 active_row(&mut active, lease);
             }
         }
@@ -139,6 +140,23 @@ impl Work {
             Err(StoreError::Corrupt("an account to be posted on does not exist".to_owned()))
         }
     }
+}
+
+/// Whether the command did what it says, now and not when it came before.
+const fn has_effect(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Granted { duplicate, .. }
+        | Outcome::Reported { duplicate, .. }
+        | Outcome::Counted { duplicate, .. }
+        | Outcome::Ended { duplicate, .. } => !*duplicate,
+        Outcome::Denied { .. } => false,
+        Outcome::ClaimNoted { .. } | Outcome::Budgeted { .. } | Outcome::Touched => true,
+    }
+}
+
+/// Whether something has happened to a lease since it was granted; the row of a new one says that nothing has.
+fn has_history(lease: &Lease) -> bool {
+    lease.report_count > 0 || lease.stated.is_some() || lease.highest_seq.is_some() || !lease.events.is_zero()
 }
 
 fn report_row(

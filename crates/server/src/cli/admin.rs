@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use kernel::{Secret, SystemEntropy};
-use persistence::Store;
+use kernel::{Clock, Secret, SystemClock, SystemEntropy};
+use persistence::{AuditActor, AuditRecord, Store};
 
 use super::{Failure, print};
+use crate::bootstrap;
 use crate::config::Loaded;
-use crate::wiring::{migrate, open_store};
+use crate::wiring::{hasher, migrate, open_store};
 
 /// What to do with users.
 #[derive(Subcommand)]
@@ -106,15 +107,41 @@ impl Password {
     }
 }
 
-/// NOT WIRED: needs the store's operations on users.
-#[expect(clippy::unused_async, reason = "asks the store once it is wired")]
-async fn create_user(_: &Store, _: &Loaded, user: &CreateUser, _: &Secret<String>) -> Result<kernel::UserId, Failure> {
-    let _ = (&user.username, user.role);
-    Err("not wired: the store cannot create users yet".into())
+async fn create_user(
+    store: &Store,
+    loaded: &Loaded,
+    user: &CreateUser,
+    password: &Secret<String>,
+) -> Result<kernel::UserId, Failure> {
+    let role = match user.role {
+        Role::Admin => auth::Role::Admin,
+        Role::User => auth::Role::User,
+        Role::Viewer => auth::Role::Viewer,
+    };
+    let email = user.email.trim();
+    if email.is_empty() || email.chars().count() > 255 || email.matches('@').count() != 1 {
+        return Err("an e-mail has 1 to 255 characters and one @".into());
+    }
+    let person = bootstrap::NewPerson { email, username: user.username.as_deref(), role };
+    let made = bootstrap::create_user(store, person, password, hasher(&loaded.config), &SystemClock, &SystemEntropy);
+    made.await?.ok_or_else(|| "a user with that e-mail or name exists".into())
 }
 
-/// NOT WIRED: needs the store's operations on users.
-#[expect(clippy::unused_async, reason = "asks the store once it is wired")]
-async fn reset_password(_: &Store, _: &Loaded, _: &ResetPassword, _: &Secret<String>) -> Result<(), Failure> {
-    Err("not wired: the store cannot change passwords yet".into())
+async fn reset_password(
+    store: &Store,
+    loaded: &Loaded,
+    reset: &ResetPassword,
+    password: &Secret<String>,
+) -> Result<(), Failure> {
+    let record = store.login_record(&auth::email::normalized(&reset.email)).await?;
+    let user = record.ok_or("there is no user with that e-mail")?.user;
+    let hash = hasher(&loaded.config).hash(password.expose(), &SystemEntropy);
+    let mut work = store.begin(SystemClock.now()).await?;
+    work.set_user_password(&user.id, &hash, false).await?;
+    work.clear_login_failures(&reset.email).await?;
+    work.end_sessions_of(&user.id, None, "password_reset").await?;
+    let record = AuditRecord::new("USER_PASSWORD_RESET", "user", &user.id, &AuditActor::default());
+    work.audit(record.changed(None, serde_json::json!({ "password": "[REDACTED]" })));
+    work.commit(&SystemEntropy).await?;
+    Ok(())
 }

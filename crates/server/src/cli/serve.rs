@@ -1,6 +1,7 @@
 //! `server serve` and `server migrate`
 
 use super::{Failure, print};
+use crate::bootstrap::FirstAdmin;
 use crate::config::Loaded;
 use crate::wiring::{migrate as bring_up_to_date, open_store};
 use crate::{Deps, Server, signals, telemetry};
@@ -24,6 +25,9 @@ pub(super) async fn serve(loaded: Loaded) -> Result<(), Failure> {
             database = config.database_url().redacted(),
         );
         print(text.as_bytes())?;
+        if let Some(admin) = server.first_admin() {
+            print(how_to_log_in(admin).as_bytes())?;
+        }
         tracing::info!(address = %server.address(), version = env!("CARGO_PKG_VERSION"), "serving");
         server.serve(signals::told_to_stop()).await;
         tracing::info!("stopped");
@@ -43,4 +47,18 @@ pub(super) async fn migrate(loaded: Loaded) -> Result<(), Failure> {
     telemetry.shutdown().await;
     migrated?;
     print(format!("{} is up to date\n", loaded.config.database_url().redacted()).as_bytes())
+}
+
+/// Shown once, on the first start.
+fn how_to_log_in(admin: &FirstAdmin) -> String {
+    match &admin.generated {
+        Some(password) => format!(
+            "first start: log in as {} with the password {}\n\
+             It is shown once. Forgotten: `server admin reset-password --email {}`\n",
+            admin.email,
+            password.expose(),
+            admin.email
+        ),
+        None => format!("first start: log in as {} with the password you have set\n", admin.email),
+    }
 }

@@ -1,7 +1,7 @@
 //! `server ledger verify` and `server audit verify`: recomputing what the database claims.
 
 use clap::Subcommand;
-use persistence::Store;
+use persistence::{LedgerCheck, Store};
 
 use super::{Failure, print};
 use crate::config::Loaded;
@@ -37,14 +37,25 @@ pub(super) async fn audit(command: Audit, loaded: Loaded) -> Result<(), Failure>
     print(format!("{}\n", verdict?).as_bytes())
 }
 
-/// NOT WIRED: needs the store's reader of the journal. Returns one line that says what was verified.
-#[expect(clippy::unused_async, reason = "asks the store once it is wired")]
-async fn verify_ledger(_: &Store) -> Result<String, Failure> {
-    Err("not wired: the journal cannot be verified yet".into())
+/// One line that says what was verified, or every difference.
+async fn verify_ledger(store: &Store) -> Result<String, Failure> {
+    let check = store.verify_ledger().await?;
+    if check.is_ok() {
+        let LedgerCheck { entries, agents, budgets, accounts, leases, .. } = check;
+        return Ok(format!(
+            "ledger ok: {entries} entries in {agents} chains, {budgets} budgets, {accounts} accounts, {leases} leases"
+        ));
+    }
+    let shown: Vec<String> = check.problems.iter().map(ToString::to_string).collect();
+    let count = check.problem_count;
+    Err(format!("the ledger does not agree with itself, {count} problems:\n{}", shown.join("\n")).into())
 }
 
-/// NOT WIRED: needs the store's reader of the audit log. Returns one line that says what was verified.
-#[expect(clippy::unused_async, reason = "asks the store once it is wired")]
-async fn verify_audit(_: &Store) -> Result<String, Failure> {
-    Err("not wired: the audit log cannot be verified yet".into())
+/// One line that says what was verified, or the first entry that does not fit.
+async fn verify_audit(store: &Store) -> Result<String, Failure> {
+    let check = store.verify_audit(None, None).await?;
+    match check.bad {
+        None => Ok(format!("audit ok: {} entries", check.checked)),
+        Some((seq, why)) => Err(format!("audit entry {seq}: {why}").into()),
+    }
 }

@@ -28,8 +28,8 @@ pub struct AuthConfig {
     pub access_ttl_s: u32,
     /// Seconds that a refresh token is valid.
     pub refresh_ttl_s: u32,
-    /// Seconds in which a spent refresh token may be shown again, by a client whose answer was lost.
-    pub refresh_grace_s: u32,
+    /// Whether a user who must change the password can do nothing else before.
+    pub enforce_password_change: bool,
     /// The cost of a password hash: each step doubles the work.
     pub bcrypt_cost: u32,
     /// Failed logins in a row after which an account is locked.
@@ -47,7 +47,7 @@ impl Default for AuthConfig {
             ic_token_secret_file: None,
             access_ttl_s: 28_800,
             refresh_ttl_s: 2_592_000,
-            refresh_grace_s: 10,
+            enforce_password_change: false,
             bcrypt_cost: PasswordHasher::DEFAULT_COST,
             lockout_failures: 10,
             lockout_s: 1_800,
@@ -61,7 +61,6 @@ impl AuthConfig {
         problems.one_of("auth.ic_token_secret", self.ic_token_secret.is_some(), self.ic_token_secret_file.is_some());
         problems.range("auth.access_ttl_s", self.access_ttl_s, 1, 31_536_000);
         problems.range("auth.refresh_ttl_s", self.refresh_ttl_s, 1, 315_360_000);
-        problems.range("auth.refresh_grace_s", self.refresh_grace_s, 0, 600);
         let [least, most] = [PasswordHasher::MIN_COST, PasswordHasher::MAX_COST];
         problems.range("auth.bcrypt_cost", self.bcrypt_cost, least, most);
         problems.range("auth.lockout_failures", self.lockout_failures, 1, 1_000_000);

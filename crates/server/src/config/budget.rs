@@ -17,8 +17,8 @@ pub struct BudgetConfig {
     pub max_handshake_microdollars: i64,
     /// The most that can be asked for at a refresh.
     pub max_refresh_microdollars: i64,
-    /// Seconds that the answers to idempotent requests are kept.
-    pub idempotency_retention_s: u32,
+    /// Whether users may create agents of their own, within the budget of their owner scope.
+    pub allow_user_agents: bool,
     /// Milliseconds between two looks for leases that have expired.
     pub sweep_interval_ms: u32,
 }
@@ -30,7 +30,7 @@ impl Default for BudgetConfig {
             default_grant_microdollars: 10_000_000,
             max_handshake_microdollars: 100_000_000,
             max_refresh_microdollars: 1_000_000_000,
-            idempotency_retention_s: 86_400,
+            allow_user_agents: false,
             sweep_interval_ms: 1_000,
         }
     }
@@ -45,7 +45,6 @@ impl BudgetConfig {
         problems.range("budget.max_refresh_microdollars", self.max_refresh_microdollars, 1, LARGEST);
         let most = self.max_handshake_microdollars.min(self.max_refresh_microdollars);
         problems.range("budget.default_grant_microdollars", self.default_grant_microdollars, 1, most);
-        problems.range("budget.idempotency_retention_s", self.idempotency_retention_s, 60, 31_536_000);
         problems.range("budget.sweep_interval_ms", self.sweep_interval_ms, 10, 3_600_000);
     }
 }

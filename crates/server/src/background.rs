@@ -1,0 +1,134 @@
+//! What the server does by itself: expiring silent leases, forgetting what is no longer needed, measuring.
+//!
+//! Every step is bounded and may run on several servers at once: expiry is decided by the ledger, whoever asks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_api::ApiState;
+use kernel::LeaseState;
+use ledger::Command;
+use persistence::{Item, StoreError};
+use tokio::task::JoinHandle;
+
+use crate::config::Config;
+
+/// How many leases are looked at in one step.
+const SWEEP_BATCH: u32 = 500;
+/// How many rows are forgotten in one step.
+const PRUNE_BATCH: u32 = 1_000;
+/// How often is looked for what can be forgotten.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(300);
+/// How often leases are counted for the metrics.
+const GAUGE_INTERVAL: Duration = Duration::from_secs(15);
+/// Milliseconds for which events of the live stream are kept.
+const OUTBOX_KEPT_MS: i64 = 86_400_000;
+
+/// The tasks; they end when this is dropped.
+pub struct Background(Vec<JoinHandle<()>>);
+
+impl Background {
+    /// Starts them.
+    pub fn start(api: &ApiState, config: &Config) -> Self {
+        let sweep = Duration::from_millis(u64::from(config.budget.sweep_interval_ms));
+        Self(vec![
+            tokio::spawn(every(sweep, api.clone(), "sweep", sweep_leases)),
+            tokio::spawn(every(PRUNE_INTERVAL, api.clone(), "prune", prune)),
+            tokio::spawn(every(GAUGE_INTERVAL, api.clone(), "measure", measure)),
+        ])
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        for task in &self.0 {
+            task.abort();
+        }
+    }
+}
+
+/// Runs `step` now and then; a failure is logged and the next turn tries again.
+async fn every<F>(interval: Duration, api: ApiState, name: &'static str, step: impl Fn(ApiState) -> F)
+where
+    F: Future<Output = Result<(), StoreError>>,
+{
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = step(api.clone()).await {
+            tracing::warn!(task = name, error = &error as &dyn std::error::Error, "background work failed");
+        }
+    }
+}
+
+/// Puts the rest of leases that ran out into suspense.
+async fn sweep_leases(api: ApiState) -> Result<(), StoreError> {
+    loop {
+        let now = api.clock.now();
+        let sweep = api.store.leases_to_sweep(now, SWEEP_BATCH).await?;
+        if !sweep.expired.is_empty() {
+            let expire = |lease| Item::new(Command::Expire { lease });
+            let count = sweep.expired.len();
+            api.pipeline.run(sweep.expired.into_iter().map(expire).collect()).await?;
+            tracing::info!(count, "silent leases expired; their rest is in suspense");
+        }
+        if !sweep.postponed.is_empty() {
+            let mut work = api.store.begin(now).await?;
+            work.postpone_sweeps(&sweep.postponed).await?;
+            work.commit(&*api.entropy).await?;
+        }
+        if !sweep.full {
+            return Ok(());
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Forgets what has served its time, in small steps so that nobody waits for long.
+async fn prune(api: ApiState) -> Result<(), StoreError> {
+    loop {
+        let now = api.clock.now();
+        let mut work = api.store.begin(now).await?;
+        // Not before the last access token of a session has run out
+        let sessions_before = now.plus_millis(-api.lifetimes.access_secs * 1_000);
+        let mut most = work.prune_grant_requests(PRUNE_BATCH).await?;
+        most = most.max(work.prune_sessions(sessions_before, PRUNE_BATCH).await?);
+        most = most.max(work.prune_events(now.plus_millis(-OUTBOX_KEPT_MS), PRUNE_BATCH).await?);
+        work.commit(&*api.entropy).await?;
+        if most < u64::from(PRUNE_BATCH) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn measure(api: ApiState) -> Result<(), StoreError> {
+    let open = api.store.open_leases(&ledger::Scope::Organization).await?;
+    let money = &api.metrics.money;
+    for (state, count) in [
+        (LeaseState::Active, open.counts.active),
+        (LeaseState::Expired, open.counts.expired),
+        (LeaseState::Revoked, open.counts.revoked),
+    ] {
+        money.leases.with_label_values(&[state.as_str()]).set(count);
+    }
+    for (part, amount) in [("leased", open.leased), ("suspense", open.suspense)] {
+        money.exposure_microdollars.with_label_values(&[part]).set(amount.micros_ceil());
+    }
+    Ok(())
+}
+
+/// Tells the metrics of every batch of the pipeline.
+pub fn observer(metrics: &http_api::metrics::Metrics) -> persistence::Observer {
+    let pipeline = metrics.pipeline.clone();
+    Arc::new(move |batch| {
+        pipeline.queue_depth.set(i64::try_from(batch.waiting).unwrap_or(i64::MAX));
+        #[expect(clippy::cast_precision_loss, reason = "a histogram; no money")]
+        pipeline.batch_size.observe(batch.commands as f64);
+        pipeline.commit_seconds.observe(batch.took.as_secs_f64());
+        if !batch.committed {
+            pipeline.failed_batches.inc();
+        }
+    })
+}

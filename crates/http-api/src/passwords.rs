@@ -52,9 +52,9 @@ pub(crate) async fn verify(
     stored: Option<&Secret<String>>,
 ) -> Result<bool, ApiError> {
     let (hasher, password, stored) = (api.hasher, password.clone(), stored.cloned());
-    let verdict = api.hash_slots().run(move || {
-        hasher.verify(password.expose(), stored.as_ref().map(|hash| hash.expose().as_str()))
-    });
+    let verdict = api
+        .hash_slots()
+        .run(move || hasher.verify(password.expose(), stored.as_ref().map(|hash| hash.expose().as_str())));
     verdict.await?.map_err(ApiError::internal)
 }
 

@@ -21,9 +21,7 @@ use axum::body::{Body as HttpBody, to_bytes};
 use axum::http::{HeaderMap, Method, Request};
 use kernel::entropy::SeededEntropy;
 use kernel::{ManualClock, Secret, Timestamp, UserId};
-use persistence::{
-    AuditEntry, AuditFilter, Directory, NewUser, Pipeline, PipelineOptions, Store, StoreOptions, Work,
-};
+use persistence::{AuditEntry, AuditFilter, Directory, NewUser, Pipeline, PipelineOptions, Store, StoreOptions, Work};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt;

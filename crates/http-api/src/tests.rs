@@ -8,18 +8,17 @@ use axum::body::{Body as HttpBody, to_bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use axum::routing::{get, post};
-use kernel::entropy::SeededEntropy;
 use kernel::validate::{Fields, FromFields};
-use kernel::{ErrorCode, ManualClock, Secret, Timestamp};
+use kernel::{ErrorCode, Secret, Timestamp};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tower::ServiceExt;
 
 use crate::cors::Cors;
 use crate::guard::BodySettings;
 use crate::health::{CachedHealth, HealthReport};
 use crate::limit::{LimitSettings, Limits, Rate};
-use crate::metrics::Metrics;
-use crate::{ApiError, ApiState, App, Body, BuildInfo, HttpSettings, Params, Query, RequestContext, Services};
+use crate::{ApiError, ApiState, App, Body, HttpSettings, Params, Query, RequestContext, testing};
 
 struct Surface {
     app: App,

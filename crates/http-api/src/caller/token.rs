@@ -34,7 +34,11 @@ pub(crate) enum Refusal {
 }
 
 /// Looks at a token of either kind.
-pub(crate) async fn examine(api: &ApiState, token: &str, now: Timestamp) -> Result<Result<Holder, Refusal>, StoreError> {
+pub(crate) async fn examine(
+    api: &ApiState,
+    token: &str,
+    now: Timestamp,
+) -> Result<Result<Holder, Refusal>, StoreError> {
     if api_token::looks_like(token) {
         // API tokens are not stored yet, so none is known. They will be looked up here, by `api_token::parse`.
         return Ok(Err(Refusal::Invalid));

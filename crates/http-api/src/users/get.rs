@@ -23,11 +23,7 @@ use crate::{ApiError, ApiState, Caller, Params};
         (status = 404, description = "`USER_NOT_FOUND`"),
     ),
 )]
-pub async fn get_user(
-    State(api): State<ApiState>,
-    caller: Caller,
-    params: Params,
-) -> Result<Json<UserBody>, ApiError> {
+pub async fn get_user(State(api): State<ApiState>, caller: Caller, params: Params) -> Result<Json<UserBody>, ApiError> {
     let id = super::visible_user_id(&caller, &params)?;
     let user = api.store.user(&id).await?.ok_or(ErrorCode::UserNotFound)?;
     Ok(Json(user_body(user, api.clock.now())))

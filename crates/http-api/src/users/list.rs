@@ -33,11 +33,7 @@ const ROLES: [(&str, Role); 3] = [("admin", Role::Admin), ("user", Role::User), 
     ),
     responses((status = 200, description = "One page", body = UserList)),
 )]
-pub async fn list_users(
-    State(api): State<ApiState>,
-    caller: Caller,
-    query: Query,
-) -> Result<Json<UserList>, ApiError> {
+pub async fn list_users(State(api): State<ApiState>, caller: Caller, query: Query) -> Result<Json<UserList>, ApiError> {
     caller.require_admin()?;
     let mut q = query.reader();
     let filter = UserFilter {

@@ -134,14 +134,18 @@ impl App {
                 request.extensions_mut().insert(context);
                 let limit = matches!(*request.method(), Method::GET | Method::HEAD).then_some(settings.read_timeout);
                 let answer = answer(router.clone().call(request), limit);
-                match answer.instrument(span).await {
+                let response = match answer.instrument(span.clone()).await {
                     Ok(response) => response,
                     Err(Failure::Late) => ApiError::from(ErrorCode::QueryTimeout).into_response(),
                     Err(Failure::Panic(message)) => {
                         api.metrics.http.panics.inc();
                         ApiError::internal(message).into_response()
                     }
+                };
+                if settings.on_span.is_some() {
+                    record(&span, &exchange, response.status());
                 }
+                response
             }
         };
         let response = self.finish(exchange, response);
@@ -158,6 +162,11 @@ impl App {
             otel.kind = "server",
             http.request.method = exchange.method,
             request_id = exchange.tag.as_str(),
+            // Known when the answer is; recorded only where traces are sent
+            otel.name = tracing::field::Empty,
+            otel.status_code = tracing::field::Empty,
+            http.route = tracing::field::Empty,
+            http.response.status_code = tracing::field::Empty,
         );
         if let Some(on_span) = self.0.settings.on_span {
             on_span(&span, request.headers());
@@ -249,6 +258,17 @@ impl Service<Request> for App {
         let app = self.clone();
         let peer = request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.0);
         Box::pin(async move { Ok(app.handle(request, peer).await) })
+    }
+}
+
+/// Tells a trace what became of the request (OpenTelemetry semantic conventions for HTTP servers).
+fn record(span: &Span, exchange: &Exchange, status: StatusCode) {
+    let route = exchange.context.route().unwrap_or("");
+    span.record("otel.name", format!("{} {route}", exchange.method).trim_end());
+    span.record("http.route", route);
+    span.record("http.response.status_code", status.as_u16());
+    if status.is_server_error() {
+        span.record("otel.status_code", "ERROR");
     }
 }
 

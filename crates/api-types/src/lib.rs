@@ -4,8 +4,16 @@
 //! Responses can be written and read, so that clients share them. With the feature `openapi` both describe themselves.
 //! Nothing here knows an HTTP framework or a database.
 //!
-//! One module for each kind of thing; what several of them share is in [`shared`].
+//! One module for each kind of thing; what several of them share is in [`shared`], [`figures`] and [`paging`].
 
+pub mod agents;
 pub mod auth;
+pub mod control;
+pub mod budgets;
+mod fields;
+pub mod figures;
+pub mod paging;
+pub mod projects;
+pub mod providers;
 pub mod shared;
 pub mod users;

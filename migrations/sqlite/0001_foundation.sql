@@ -209,9 +209,13 @@ CREATE TABLE leases (
   runtime_version TEXT,
   CHECK ((state = 'active') = (ended_at IS NULL))
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX leases_agent ON leases (agent_id, created_at);
-CREATE INDEX leases_created ON leases (created_at);
+CREATE INDEX leases_agent ON leases (agent_id, created_at, id);
+CREATE INDEX leases_created ON leases (created_at, id);
 CREATE INDEX leases_sweep ON leases (sweep_at) WHERE state = 'active';
+-- What is open, to be counted or revoked; a settled lease takes no room in it.
+CREATE INDEX leases_open ON leases (agent_id, state) WHERE state <> 'closed';
+-- What waits for an operator.
+CREATE INDEX leases_suspense ON leases (state, created_at, id) WHERE state IN ('expired', 'revoked');
 
 CREATE TABLE reports (
   lease_id TEXT NOT NULL REFERENCES leases (id),

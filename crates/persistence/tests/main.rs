@@ -6,3 +6,19 @@
 
 #[macro_use]
 mod support;
+
+mod audit_log;
+mod budget_history;
+mod budgets;
+mod engine;
+mod journal;
+mod leases;
+mod outbox;
+mod pipeline;
+mod projects;
+mod provider_keys;
+mod residents;
+mod sessions;
+mod sweep;
+mod users;
+mod world;

@@ -1,0 +1,248 @@
+//! The write pipeline: many callers, one cap.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use kernel::entropy::SeededEntropy;
+use kernel::{AgentId, ManualClock, Money};
+use ledger::{Outcome, Rejection, Scope};
+use persistence::{
+    Answer, Backend, BatchStats, CallFacts, Extra, Item, Pipeline, PipelineOptions, Refused, Store, StoreError,
+};
+use tokio::task::JoinHandle;
+
+use crate::support::{TTL_MS, TestStore};
+use crate::world::*;
+
+fn start(t: &TestStore, store: &Store, queue: usize, batch: usize) -> (Pipeline, JoinHandle<()>) {
+    start_observed(t, store, queue, batch, Arc::new(|_| {}))
+}
+
+fn start_observed(
+    t: &TestStore,
+    store: &Store,
+    queue: usize,
+    batch: usize,
+    observer: Arc<dyn Fn(BatchStats) + Send + Sync>,
+) -> (Pipeline, JoinHandle<()>) {
+    let options = PipelineOptions { queue, batch, lease_ttl_ms: TTL_MS };
+    let clock = Arc::new(ManualClock::new(t.now()));
+    Pipeline::start(store.clone(), clock, Arc::new(SeededEntropy::new(7)), options, observer)
+}
+
+/// Puts the item into the queue and returns once the pipeline's task has taken it out; answers later.
+async fn send_and_let_take(pipeline: &Pipeline, item: Item) -> JoinHandle<Result<Answer, StoreError>> {
+    let sent = send(pipeline, item);
+    // In the queue, or taken already: a task that was spawned and has not run yet is neither
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    wait_until(|| pipeline.waiting() == 0).await;
+    sent
+}
+
+fn send(pipeline: &Pipeline, item: Item) -> JoinHandle<Result<Answer, StoreError>> {
+    let pipeline = pipeline.clone();
+    tokio::spawn(async move { pipeline.run_one(item).await })
+}
+
+async fn wait_until(condition: impl Fn() -> bool) {
+    for _ in 0..10_000 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("it did not come to pass");
+}
+
+async fn end(pipeline: Pipeline, task: JoinHandle<()>) {
+    drop(pipeline);
+    task.await.expect("the pipeline's task ends");
+}
+
+/// Sends every item from a task of its own; gives what was granted and how many were refused for lack of money.
+async fn race(pipelines: &[Pipeline], items: Vec<Item>) -> (Money, usize) {
+    let tasks: Vec<_> = items
+        .into_iter()
+        .enumerate()
+        .map(|(index, item)| {
+            let pipeline = pipelines[index % pipelines.len()].clone();
+            tokio::spawn(async move { pipeline.run_one(item).await.expect("an answer") })
+        })
+        .collect();
+    let (mut granted, mut refused) = (Money::ZERO, 0);
+    for task in tasks {
+        match task.await.expect("a caller ends") {
+            Ok(done) => match done.outcome {
+                Outcome::Granted { lease, .. } => granted = granted.plus(lease.granted).expect("in range"),
+                other => panic!("{other:?}"),
+            },
+            Err(Refused::Ledger(Rejection::BudgetExhausted { .. })) => refused += 1,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    (granted, refused)
+}
+
+on_both_backends! {
+    async fn sixty_four_callers_at_the_edge_get_exactly_what_is_left(t: TestStore) {
+        one_agent(&t, usd(100)).await;
+        let (pipeline, task) = start(&t, &t.store, 256, 16);
+        let items = (0..64).map(|n| grant(1, &lease(n), usd(3))).collect();
+        let (granted, refused) = race(&[pipeline.clone()], items).await;
+        assert_eq!((granted, refused), (usd(100), 30), "33 whole tranches, the last dollar, and nothing more");
+        assert_eq!(figures(&t, 1).await, [0, usd(100).nanos(), 0, 0]);
+        end(pipeline, task).await;
+        assert_sound(&t).await;
+    }
+
+    async fn four_agents_race_for_what_their_owner_project_and_organization_have(t: TestStore) {
+        let agents: Vec<_> =
+            (1..=4).map(|n| (n, "user_1", Some(if n % 2 == 0 { "proj_even" } else { "proj_odd" }))).collect();
+        people(&t, &agents).await;
+        allocate(&t, &[1, 2, 3, 4].map(|n| (n, usd(1_000)))).await;
+        let organization = open(&t, &budget("bud_org", Scope::Organization, usd(50))).await;
+        open(&t, &budget("bud_owner", owner_scope("user_1"), usd(60))).await;
+        let odd = open(&t, &budget("bud_odd", project_scope("proj_odd"), usd(20))).await;
+        let (pipeline, task) = start(&t, &t.store, 256, 8);
+        let items = (0..128).map(|n| grant(n % 4 + 1, &lease(n), usd(1))).collect();
+        let (granted, refused) = race(&[pipeline.clone()], items).await;
+        assert_eq!((granted, refused), (usd(50), 78));
+        let of = async |id| t.store.budget(id, t.now()).await.expect("read").expect("there").account.leased;
+        assert_eq!(of(&organization.id).await, usd(50));
+        assert!(of(&odd.id).await <= usd(20), "{:?}", of(&odd.id).await);
+        end(pipeline, task).await;
+        assert_sound(&t).await;
+    }
+
+    async fn several_servers_hold_one_cap_where_there_may_be_several(t: TestStore) {
+        people(&t, &[(1, "user_1", None), (2, "user_1", None)]).await;
+        allocate(&t, &[(1, usd(1_000)), (2, usd(1_000))]).await;
+        open(&t, &budget("bud_owner", owner_scope("user_1"), usd(100))).await;
+        let second = match (t.store.backend(), Store::open(&t.options).await) {
+            (Backend::Sqlite, Err(StoreError::InUse(_))) => return,
+            (Backend::Postgres, Ok(store)) => store,
+            (_, other) => panic!("{:?}", other.err()),
+        };
+        let (one, one_task) = start(&t, &t.store, 256, 4);
+        let (two, two_task) = start(&t, &second, 256, 4);
+        let items = (0..120).map(|n| grant(n % 2 + 1, &lease(n), usd(1))).collect();
+        let (granted, refused) = race(&[one.clone(), two.clone()], items).await;
+        assert_eq!((granted, refused), (usd(100), 20));
+        end(one, one_task).await;
+        end(two, two_task).await;
+        second.close().await;
+        assert_sound(&t).await;
+    }
+
+    async fn a_request_the_database_refuses_does_not_take_its_neighbours_with_it(t: TestStore) {
+        one_agent(&t, usd(100)).await;
+        done(&t, grant(1, &lease("a"), usd(50))).await;
+        let batches = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&batches);
+        let observer = Arc::new(move |stats: BatchStats| {
+            assert!(!stats.committed || stats.commands == 1, "{stats:?}");
+            seen.fetch_add(1, Ordering::SeqCst);
+        });
+        // A batch that waits for the lock gathers everybody behind it
+        let mut holding = t.begin().await;
+        holding.run(&[report(&t, &lease("a"), "first", usd(1))], TTL_MS).await.expect("run")[0].as_ref().expect("done");
+        let (pipeline, task) = start_observed(&t, &t.store, 64, 64, observer);
+        let waiting = send_and_let_take(&pipeline, report(&t, &lease("a"), "waits", usd(1))).await;
+        let poison = Extra::Call(CallFacts { tokens: -1, ..call() });
+        let good = [1, 2, 3].map(|n| send(&pipeline, report(&t, &lease("a"), &format!("good {n}"), usd(1))));
+        let bad = send(&pipeline, Item { extra: poison, ..report(&t, &lease("a"), "bad", usd(1)) });
+        wait_until(|| pipeline.waiting() == 4).await;
+        t.commit(holding).await;
+        waiting.await.expect("ends").expect("answered").expect("done");
+        for task in good {
+            task.await.expect("ends").expect("answered").expect("done");
+        }
+        let bad = bad.await.expect("ends");
+        assert!(matches!(bad, Err(StoreError::Refused(_))), "{bad:?}");
+        assert_eq!(figures(&t, 1).await, [usd(5), usd(45), usd(0), usd(0)].map(Money::nanos));
+        end(pipeline, task).await;
+        assert_eq!(batches.load(Ordering::SeqCst), 2);
+        assert_sound(&t).await;
+    }
+
+    async fn a_full_queue_is_refused_at_once_and_what_waits_is_answered(t: TestStore) {
+        one_agent(&t, usd(100)).await;
+        done(&t, grant(1, &lease("a"), usd(50))).await;
+        let mut holding = t.begin().await;
+        holding.run(&[report(&t, &lease("a"), "first", usd(1))], TTL_MS).await.expect("run")[0].as_ref().expect("done");
+        let (pipeline, task) = start(&t, &t.store, 2, 64);
+        let taken = send_and_let_take(&pipeline, report(&t, &lease("a"), "taken", usd(1))).await;
+        let queued = ["queued 1", "queued 2"].map(|name| send(&pipeline, report(&t, &lease("a"), name, usd(1))));
+        wait_until(|| pipeline.waiting() == 2).await;
+        let refused = pipeline.run_one(report(&t, &lease("a"), "too many", usd(1))).await;
+        assert!(matches!(&refused, Err(error @ StoreError::Overloaded) if error.is_transient()), "{refused:?}");
+        t.commit(holding).await;
+        for task in [taken].into_iter().chain(queued) {
+            task.await.expect("ends").expect("answered").expect("done");
+        }
+        end(pipeline, task).await;
+        assert_eq!(figures(&t, 1).await, [usd(4), usd(46), usd(0), usd(0)].map(Money::nanos));
+    }
+
+    async fn a_pipeline_whose_task_is_gone_says_that_it_is_closing(t: TestStore) {
+        one_agent(&t, usd(100)).await;
+        let (pipeline, task) = start(&t, &t.store, 2, 64);
+        task.abort();
+        let _ = task.await;
+        let refused = pipeline.run_one(grant(1, &lease("a"), usd(1))).await;
+        assert!(matches!(&refused, Err(error @ StoreError::Closing) if error.is_transient()), "{refused:?}");
+    }
+
+    async fn what_was_sent_before_the_last_handle_goes_is_answered(t: TestStore) {
+        one_agent(&t, usd(100)).await;
+        let (pipeline, task) = start(&t, &t.store, 64, 4);
+        let sent: Vec<_> = (0..32)
+            .map(|n| {
+                let (pipeline, item) = (pipeline.clone(), grant(1, &lease(n), usd(1)));
+                tokio::spawn(async move { pipeline.run_one(item).await })
+            })
+            .collect();
+        end(pipeline, task).await;
+        for task in sent {
+            task.await.expect("ends").expect("answered").expect("granted");
+        }
+        assert_eq!(figures(&t, 1).await, [0, usd(32).nanos(), 0, 0]);
+    }
+
+    async fn commands_of_one_request_are_answered_in_order_beside_those_of_others(t: TestStore) {
+        people(&t, &[(1, "user_1", None), (2, "user_2", None)]).await;
+        allocate(&t, &[(1, usd(50)), (2, usd(50))]).await;
+        let (pipeline, task) = start(&t, &t.store, 64, 512);
+        let tasks: Vec<_> = (0..24)
+            .map(|n| {
+                let agent = n % 2 + 1;
+                let (id, pipeline) = (lease(n), pipeline.clone());
+                let items = vec![
+                    grant(agent, &id, usd(2)),
+                    report(&t, &id, "r", usd(1)),
+                    give_back(&id, None),
+                    give_back(&lease("nobody"), None),
+                ];
+                tokio::spawn(async move { (id, agent, pipeline.run(items).await.expect("answered")) })
+            })
+            .collect();
+        for task in tasks {
+            let (id, agent, answers) = task.await.expect("ends");
+            let ids: Vec<_> = answers
+                .iter()
+                .map(|answer| match answer.as_ref().map(|done| &done.outcome) {
+                    Ok(Outcome::Granted { lease, .. } | Outcome::Reported { lease, .. } | Outcome::Ended { lease, .. }) => {
+                        assert_eq!(lease.agent, AgentId(agent));
+                        Some(lease.id.clone())
+                    }
+                    _ => None,
+                })
+                .collect();
+            assert_eq!(ids, [Some(id.clone()), Some(id.clone()), Some(id), None]);
+        }
+        end(pipeline, task).await;
+        assert_eq!(figures(&t, 1).await, [usd(12).nanos(), 0, 0, 0]);
+        assert_sound(&t).await;
+    }
+}

@@ -212,9 +212,18 @@ impl ModelLease {
 
     /// Its story up to now, told from the start.
     pub(crate) fn story(&self, ttl_ms: i64) -> Story {
+        self.told(ttl_ms, None)
+    }
+
+    /// Its story if somebody looked now.
+    pub(crate) fn story_at(&self, now: Timestamp, ttl_ms: i64) -> Story {
+        self.told(ttl_ms, Some(&Fact::Look(now)))
+    }
+
+    fn told(&self, ttl_ms: i64, last: Option<&Fact>) -> Story {
         let mut story = Story { state: LeaseState::Active, ended_at: None, ended_by: None };
         let mut deadline = self.first_deadline;
-        for fact in &self.facts {
+        for fact in self.facts.iter().chain(last) {
             match fact {
                 Fact::Life(at) | Fact::Look(at) if story.state == LeaseState::Active && *at >= deadline => {
                     let (ended_at, ended_by) = (Some(deadline), Some(EndedBy::Expiry));
@@ -233,13 +242,6 @@ impl ModelLease {
             }
         }
         story
-    }
-
-    /// Its story if somebody looked now.
-    pub(crate) fn story_at(&self, now: Timestamp, ttl_ms: i64) -> Story {
-        let mut seen = self.clone();
-        seen.facts.push(Fact::Look(now));
-        seen.story(ttl_ms)
     }
 
     /// What it brings into the account of its window.

@@ -8,8 +8,8 @@
 
 pub mod agents;
 pub mod auth;
-pub mod control;
 pub mod budgets;
+pub mod control;
 mod fields;
 pub mod figures;
 pub mod paging;

@@ -56,6 +56,7 @@ pub mod budget;
 pub mod caller;
 pub mod client_ip;
 pub mod context;
+pub mod control;
 pub mod cors;
 pub mod error;
 mod failure;

@@ -31,6 +31,7 @@ pub fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::with_openapi(<Base as utoipa::OpenApi>::openapi())
         .merge(crate::system::routes())
         .merge(crate::budget::routes())
+        .merge(crate::control::routes())
         .merge(crate::auth::routes())
         .merge(crate::users::routes())
 }

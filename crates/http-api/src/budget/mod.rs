@@ -10,6 +10,8 @@ pub mod report;
 pub mod report_batch;
 mod shape;
 
+pub(crate) use shape::scope_body;
+
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 

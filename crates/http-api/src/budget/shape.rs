@@ -8,7 +8,7 @@ use persistence::Refused;
 use crate::ApiError;
 
 /// A scope as it stands in a body.
-pub(super) fn scope_body(scope: &Scope) -> ScopeBody {
+pub(crate) fn scope_body(scope: &Scope) -> ScopeBody {
     match scope {
         Scope::Organization => ScopeBody::organization(),
         Scope::Project(project) => ScopeBody::project(project),

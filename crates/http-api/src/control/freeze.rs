@@ -1,0 +1,55 @@
+//! POST `/api/v1/budget/freeze`: a scope gets no more money and no keys.
+
+use api_types::control::{FreezeRequest, FreezeRequestSchema, FreezeSet};
+use axum::Json;
+use axum::extract::State;
+use kernel::FreezeId;
+use ledger::Scope;
+use persistence::{AuditRecord, OutboxEvent, SetFreeze};
+use serde_json::json;
+
+use super::shape::{existing_scope, freeze_body};
+use crate::transact::transact;
+use crate::{ApiError, ApiState, Body, Caller};
+
+/// Freezes a scope
+///
+/// From the moment of the answer nothing in the scope gets a handshake, a refresh or a key; reports, returns and events
+/// are still booked. A scope that is frozen stays as it is.
+#[utoipa::path(
+    post,
+    path = "/api/v1/budget/freeze",
+    operation_id = "freeze_scope",
+    tag = "budget control",
+    security(("bearer" = [])),
+    request_body = FreezeRequestSchema,
+    responses(
+        (status = 200, description = "The freeze, new or there before (`created`)", body = FreezeSet),
+        (status = 404, description = "`AGENT_NOT_FOUND`, `PROJECT_NOT_FOUND`, `USER_NOT_FOUND`"),
+    ),
+)]
+pub async fn freeze(State(api): State<ApiState>, caller: Caller, body: Body) -> Result<Json<FreezeSet>, ApiError> {
+    caller.require_admin()?;
+    let request: FreezeRequest = body.read()?;
+    let scope = existing_scope(&api, request.scope).await?;
+    let set = transact!(api, async |work| {
+        let id = FreezeId::random(&*api.entropy);
+        let set = work.set_freeze(&id, &scope, &request.reason, &caller.user).await?;
+        if set.created {
+            let mut record = AuditRecord::new("FREEZE_SET", "freeze", &set.freeze.id, caller.audit_actor());
+            record.after = Some(json!({ "scope": scope.key(), "reason": request.reason }));
+            work.audit(record);
+            work.emit(event("frozen", &scope, &request.reason));
+        }
+        Ok(set)
+    });
+    let SetFreeze { freeze, created, agents_affected, open_leases, exposure } = set.await?;
+    api.directory.clear();
+    Ok(Json(FreezeSet { freeze: freeze_body(freeze), created, agents_affected, open_leases, exposure }))
+}
+
+/// What the live stream is told.
+pub(super) fn event(kind: &'static str, scope: &Scope, reason: &str) -> OutboxEvent {
+    let agent = if let Scope::Agent(agent) = scope { Some(*agent) } else { None };
+    OutboxEvent { agent, kind, payload: json!({ "scope": scope.key(), "reason": reason }).to_string() }
+}

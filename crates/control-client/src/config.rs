@@ -61,6 +61,9 @@ pub struct ClientConfig {
     pub report_interval: Duration,
     /// How many reports are sent together at most, and at how many they are sent at once. Default 200, at most 1000.
     pub report_batch: usize,
+    /// With this many calls unreported, because the control plane is away, no further reservation is made.
+    /// Default 50 000.
+    pub most_unreported: usize,
     /// Repetition of requests.
     pub retry: RetryPolicy,
     /// How long a single request may take. Default 10 s.
@@ -97,6 +100,7 @@ impl ClientConfig {
             refresh_below_percent: 20,
             report_interval: Duration::from_secs(1),
             report_batch: 200,
+            most_unreported: 50_000,
             retry: RetryPolicy::default(),
             request_timeout: Duration::from_secs(10),
             denial_pause: Duration::from_secs(1),

@@ -183,13 +183,23 @@ impl ControlError {
     }
 }
 
+/// US dollars for people, rounded up to micro-dollars.
+fn up(amount: Money) -> String {
+    Money::usd_decimal_of_micros(amount.micros_ceil())
+}
+
+/// US dollars for people, rounded down to micro-dollars.
+fn down(amount: Money) -> String {
+    Money::usd_decimal_of_micros(amount.micros_floor())
+}
+
 /// Why no reservation could be made. Nothing was reserved and nothing is owed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReserveError {
     /// The amount does not fit into what is left, and the control plane lends no more. Where `outstanding` is not
     /// nothing, it may fit once those calls are settled.
-    #[error("{worst_case:?} do not fit into the {left:?} that are left: {denied}")]
+    #[error("${} does not fit into the ${} that is left: {denied}", up(*worst_case), down(*left))]
     Refused {
         /// What was asked for.
         worst_case: Money,
@@ -201,7 +211,7 @@ pub enum ReserveError {
         denied: Box<Denied>,
     },
     /// The amount is negative or above the largest cost of one call, [`Money::MAX_CALL`].
-    #[error("{0:?} is not the cost of a call")]
+    #[error("${} is not the cost of a call", up(*.0))]
     NotAnAmount(Money),
     /// No more money could be asked for.
     #[error("no more budget: {0}")]

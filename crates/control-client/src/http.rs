@@ -186,6 +186,19 @@ fn describe(error: &reqwest::Error) -> String {
     text
 }
 
+/// An HTTP client as this crate uses it, for a runtime's own calls: no redirects, `ring` for cryptography, the operating
+/// system's trust store. Where there is none (a small container), only plain HTTP works. Requests have no time limit of
+/// their own; connecting has `connect_timeout`, at most 5 s.
+///
+/// Building a `reqwest::Client` without such a set-up panics, because no cryptography is chosen for the whole process:
+/// that is the host program's to do.
+pub fn http_client(connect_timeout: Duration) -> Result<reqwest::Client, ControlError> {
+    build(connect_timeout, true).or_else(|error| {
+        tracing::warn!(%error, "only plain HTTP");
+        build(connect_timeout, false)
+    })
+}
+
 fn build(timeout: Duration, https: bool) -> Result<reqwest::Client, ControlError> {
     let failed = |e: &dyn std::fmt::Display| ControlError::Config(format!("no HTTP client: {e}"));
     let builder = reqwest::Client::builder()

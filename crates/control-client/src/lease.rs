@@ -131,6 +131,15 @@ impl Lease {
         state.phase == Phase::Open && now < state.usable_until && state.book.reserve(id, worst)
     }
 
+    /// The reservation is on disk; `false` if the lease was closed in the meantime and it was given back.
+    pub(crate) fn confirm(&self, id: &str) -> bool {
+        let confirmed = self.lock().book.confirm(id);
+        if !confirmed {
+            self.journal.append_soon(&Record::Cancel { id: id.to_owned() });
+        }
+        confirmed
+    }
+
     /// Gives a reservation back. What is lost with this record is only exactness.
     pub(crate) fn cancel(&self, id: &str) {
         let mut state = self.lock();

@@ -46,9 +46,9 @@
 //! One append-only file per lease in [`ClientConfig::journal_dir`], one record per line with a checksum, locked by the
 //! living process. It is written before the handshake is sent and deleted once the lease is settled, so a directory
 //! without journals means that nothing is owed. [`ControlClient::connect`] first recovers what dead processes left:
-//! reports what was committed, reports open reservations at their worst case, and returns the lease. See
-//! [`journal`](crate#the-journal) files as confidential: a lease id is enough to report on the lease. The directory
-//! must be on a local file system, where locks and `fsync` mean what they say.
+//! reports what was committed, reports open reservations at their worst case, and returns the lease. Journals are
+//! confidential (mode 0600): a lease id is enough to report on the lease. The directory must be on a local file system,
+//! where locks and `fsync` mean what they say.
 //!
 //! # What is not here
 //!
@@ -74,5 +74,6 @@ pub use budget_protocol as protocol;
 pub use config::{ClientConfig, RetryPolicy};
 pub use error::{ControlError, Denied, ReserveError};
 pub use finish::{Ending, LeaseSummary};
+pub use http::http_client;
 pub use reservation::{Committed, Reservation, Usage};
 pub use session::{BudgetStatus, ControlClient, Session};

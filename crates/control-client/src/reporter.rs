@@ -119,12 +119,18 @@ async fn report_all_ready(inner: &Inner, lease: &Lease) -> Result<(), Failure> {
     }
 }
 
+/// A journal of this length is long enough: its lease is replaced, so that recovery stays quick.
+const LONG_JOURNAL: u64 = 64 << 20;
+
 /// Leases that have expired or are used up, and on which nothing is under way, are given back. The last usable one is
 /// kept as long as it lasts: a refresh is better than a return and a handshake.
 fn retire(inner: &Inner) {
     let now = inner.now();
     let mut usable = inner.all().iter().filter(|lease| lease.usable_left(now).is_some()).count();
     for lease in inner.all() {
+        if lease.journal.length() > LONG_JOURNAL {
+            lease.retire();
+        }
         let is_usable = lease.usable_left(now).is_some();
         let spare = usable > 1;
         let retired =

@@ -104,6 +104,7 @@ impl Session {
             if self.inner.is_closing() {
                 return Err(ReserveError::Closed);
             }
+            self.inner.check_backlog()?;
             if let Some(reservation) = self.inner.take(worst_case) {
                 break reservation;
             }
@@ -130,7 +131,8 @@ impl Session {
         let record =
             Record::Reserve { id: reservation.request_id().to_owned(), worst: reservation.worst_case().nanos() };
         match reservation.lease().journal.append(&record).await {
-            Ok(()) => Ok(reservation.live()),
+            Ok(()) if reservation.lease().confirm(reservation.request_id()) => Ok(reservation.live()),
+            Ok(()) => Err(ReserveError::Closed),
             Err(error) => {
                 // Nothing can be journaled for this lease any more; the next reservation takes another
                 reservation.lease().retire();
@@ -261,6 +263,16 @@ impl Inner {
             let taken = lease.reserve(&id, worst, now);
             taken.then(|| Reservation::preparing(self.clone(), lease, access, id.clone(), worst))
         })
+    }
+
+    /// Calls that nobody is told about must not pile up without bound.
+    fn check_backlog(&self) -> Result<(), ReserveError> {
+        let unreported: usize = self.all().iter().map(|lease| lease.unreported()).sum();
+        if unreported < self.core.config.most_unreported {
+            return Ok(());
+        }
+        let reason = format!("{unreported} calls are not reported yet");
+        Err(ReserveError::Control(ControlError::Unavailable { reason, retry_after: None }))
     }
 
     pub(crate) fn fits(&self, worst: Money) -> bool {

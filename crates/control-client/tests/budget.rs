@@ -245,3 +245,19 @@ async fn a_silent_lease_is_not_drawn_on_after_its_time() {
     session.close().await.expect("closed");
     assert_eq!(plane.books().leased(), Money::ZERO);
 }
+
+#[tokio::test]
+async fn calls_do_not_pile_up_unreported_without_bound() {
+    let (dir, plane) = setting(10_000).await;
+    let mut config = config(&plane, dir.path());
+    (config.most_unreported, config.report_interval) = (3, Duration::from_secs(3_600));
+    let session = ControlClient::connect(config).await.expect("connected");
+    for _ in 0..3 {
+        session.reserve(Money::ZERO).await.expect("free").commit(usage(Money::ZERO));
+    }
+    let error = session.reserve(Money::ZERO).await.expect_err("too many");
+    assert!(matches!(error, ReserveError::Control(ControlError::Unavailable { .. })), "{error}");
+    session.flush().await.expect("reported");
+    session.reserve(Money::ZERO).await.expect("room again").cancel();
+    session.close().await.expect("closed");
+}

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use tokio::sync::oneshot;
@@ -43,6 +44,8 @@ enum End {
 pub(crate) struct Journal {
     path: PathBuf,
     jobs: Sender<Job>,
+    /// Bytes handed over since it was opened.
+    length: AtomicU64,
 }
 
 impl Journal {
@@ -51,11 +54,16 @@ impl Journal {
         let (jobs, todo) = channel();
         let thread_path = path.clone();
         std::thread::Builder::new().name("journal".to_owned()).spawn(move || run(file, &thread_path, &todo))?;
-        Ok(Self { path, jobs })
+        Ok(Self { path, jobs, length: AtomicU64::new(0) })
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// How many bytes were handed over since it was opened.
+    pub(crate) fn length(&self) -> u64 {
+        self.length.load(Ordering::Relaxed)
     }
 
     /// Writes a record some time soon; what is lost with it is only exactness.
@@ -112,6 +120,10 @@ impl Journal {
     }
 
     fn send(&self, job: Job) {
+        if let Job::Append { line, .. } = &job {
+            // usize is at most 64 bits on every platform Rust supports
+            self.length.fetch_add(line.len() as u64, Ordering::Relaxed);
+        }
         // The thread outlives every sender unless it panicked; then `done` is dropped and its waiter told
         if let Err(lost) = self.jobs.send(job)
             && let Job::Append { durable: Some(durable), .. } = lost.0

@@ -83,7 +83,8 @@ impl FromFields for ChangePassword {
     }
 }
 
-/// A login and its tokens. Has no `Debug`: the tokens must not reach a log.
+/// A login and its tokens.
+// No `Debug`: the tokens must not reach a log
 #[derive(Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Session {

@@ -112,13 +112,13 @@ pub struct UserPermissions {
 /// A user to be created.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CreateUser {
-    /// Unlike every other, compared without case.
+    /// Unique without regard to case.
     #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255))]
     pub username: String,
     /// Taken as it is, not trimmed.
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = Password, min_length = 8, max_length = 1000))]
     pub password: Secret<String>,
-    /// Unlike every other, compared without case; has exactly one `@`.
+    /// Unique without regard to case; has exactly one `@`.
     #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255, example = "ada@example.com"))]
     pub email: String,
     /// `user` unless given.

@@ -19,7 +19,7 @@ use crate::{ApiError, ApiState, Body, RequestContext};
     path = "/api/v1/auth/logout",
     tag = "auth",
     params(("Authorization" = Option<String>, Header, description = "`Bearer <access token or refresh token>`")),
-    request_body = RefreshTokenBody,
+    request_body = Option<RefreshTokenBody>,
     responses(
         (status = 204, description = "Logged out, now or before"),
         (status = 401, description = "`AUTH_MISSING_TOKEN`: nothing was presented"),

@@ -24,7 +24,7 @@ use crate::{ApiError, ApiState, Body, RequestContext};
     path = "/api/v1/auth/refresh",
     tag = "auth",
     params(("Authorization" = Option<String>, Header, description = "`Bearer <refresh token>`, unless in the body")),
-    request_body = RefreshTokenBody,
+    request_body = Option<RefreshTokenBody>,
     responses(
         (status = 200, description = "Both tokens are new", body = Session),
         (status = 401, description = "`AUTH_MISSING_TOKEN`, `AUTH_INVALID_TOKEN`, `AUTH_TOKEN_EXPIRED` with \

@@ -20,7 +20,7 @@ use crate::{ApiError, ApiState, Body};
     path = "/api/v1/auth/validate",
     tag = "auth",
     params(("Authorization" = Option<String>, Header, description = "`Bearer <token>`, unless in the body")),
-    request_body = ValidateToken,
+    request_body = Option<ValidateToken>,
     responses(
         (status = 200, description = "Whether it is taken, and whose it is or why not", body = TokenVerdict),
         (status = 401, description = "`AUTH_MISSING_TOKEN`: nothing was presented"),

@@ -5,11 +5,11 @@ use axum::Json;
 use axum::extract::State;
 use kernel::FreezeId;
 use ledger::Scope;
-use persistence::{AuditRecord, OutboxEvent, SetFreeze};
+use persistence::{AuditRecord, OutboxEvent, SetFreeze, Work};
 use serde_json::json;
 
 use super::shape::{existing_scope, freeze_body};
-use crate::transact::transact;
+use crate::transact::{Stop, transact};
 use crate::{ApiError, ApiState, Body, Caller};
 
 /// Freezes a scope
@@ -32,20 +32,29 @@ pub async fn freeze(State(api): State<ApiState>, caller: Caller, body: Body) -> 
     caller.require_admin()?;
     let request: FreezeRequest = body.read()?;
     let scope = existing_scope(&api, request.scope).await?;
-    let set = transact!(api, async |work| {
-        let id = FreezeId::random(&*api.entropy);
-        let set = work.set_freeze(&id, &scope, &request.reason, &caller.user).await?;
-        if set.created {
-            let mut record = AuditRecord::new("FREEZE_SET", "freeze", &set.freeze.id, caller.audit_actor());
-            record.after = Some(json!({ "scope": scope.key(), "reason": request.reason }));
-            work.audit(record);
-            work.emit(event("frozen", &scope, &request.reason));
-        }
-        Ok(set)
-    });
+    let set = transact!(api, async |work| { set(&api, work, &caller, &scope, &request.reason).await });
     let SetFreeze { freeze, created, agents_affected, open_leases, exposure } = set.await?;
     api.directory.clear();
     Ok(Json(FreezeSet { freeze: freeze_body(freeze), created, agents_affected, open_leases, exposure }))
+}
+
+/// Freezes a scope, and tells the audit log and the live stream of it if that is new.
+pub(crate) async fn set(
+    api: &ApiState,
+    work: &mut Work,
+    caller: &Caller,
+    scope: &Scope,
+    reason: &str,
+) -> Result<SetFreeze, Stop> {
+    let id = FreezeId::random(&*api.entropy);
+    let set = work.set_freeze(&id, scope, reason, &caller.user).await?;
+    if set.created {
+        let mut record = AuditRecord::new("FREEZE_SET", "freeze", &set.freeze.id, caller.audit_actor());
+        record.after = Some(json!({ "scope": scope.key(), "reason": reason }));
+        work.audit(record);
+        work.emit(event("frozen", scope, reason));
+    }
+    Ok(set)
 }
 
 /// What the live stream is told.

@@ -68,7 +68,11 @@ pub async fn delete_user(
         });
         Ok(body(user_body(after, work.now()), agents.collect()))
     });
-    Ok(Json(deleted.await?))
+    let deleted = deleted.await?;
+    for agent in &deleted.agents_affected {
+        api.directory.forget(agent.agent_id);
+    }
+    Ok(Json(deleted))
 }
 
 /// Agents go to somebody who is there to look after them.

@@ -3,12 +3,13 @@
 use api_types::users::{SuspendUser, User as UserBody};
 use axum::Json;
 use axum::extract::State;
-use kernel::{ErrorCode, FreezeId, Timestamp, UserId};
+use kernel::{ErrorCode, UserId};
 use ledger::Scope;
 use persistence::{AuditRecord, Work};
 use serde_json::json;
 
 use super::shape::{audited, user_body};
+use crate::control::freeze;
 use crate::transact::{Stop, transact};
 use crate::{ApiError, ApiState, Body, Caller, Params};
 
@@ -25,7 +26,7 @@ const MAX_FREEZE_REASON_CHARS: usize = 500;
     tag = "users",
     security(("bearer" = [])),
     params(("id" = String, Path, description = "The user")),
-    request_body(content = SuspendUser, example = json!({"reason": "left the company", "freeze_agents": true})),
+    request_body(content = Option<SuspendUser>, example = json!({"reason": "left the company", "freeze_agents": true})),
     responses(
         (status = 200, description = "Suspended", body = UserBody),
         (status = 404, description = "`USER_NOT_FOUND`"),
@@ -62,7 +63,11 @@ pub async fn suspend_user(
         work.audit(record);
         Ok(user_body(after, work.now()))
     });
-    Ok(Json(suspended.await?))
+    let user = suspended.await?;
+    if request.freeze_agents {
+        api.directory.clear();
+    }
+    Ok(Json(user))
 }
 
 /// Freezes whatever the user owns. A freeze that is in force already stays as it is.
@@ -75,17 +80,6 @@ async fn freeze_agents(
 ) -> Result<(), Stop> {
     let reason = reason.unwrap_or("the owner was suspended");
     let reason: String = reason.chars().take(MAX_FREEZE_REASON_CHARS).collect();
-    let id = FreezeId::random(&*api.entropy);
-    let set = work.set_freeze(&id, &Scope::Owner(owner.clone()), &reason, &caller.user).await?;
-    if set.created {
-        let freeze = set.freeze;
-        let after = json!({
-            "scope": { "kind": "owner", "id": owner },
-            "reason": freeze.reason,
-            "frozen_at": freeze.frozen_at.millis(),
-            "unfrozen_at": freeze.unfrozen_at.map(Timestamp::millis),
-        });
-        work.audit(AuditRecord::new("FREEZE_SET", "freeze", &freeze.id, caller.audit_actor()).changed(None, after));
-    }
+    freeze::set(api, work, caller, &Scope::Owner(owner.clone()), &reason).await?;
     Ok(())
 }

@@ -459,7 +459,7 @@ async fn of_admins_who_remove_each_other_at_once_the_last_one_stays() {
             t.call(method.clone(), &root, &one, Some(body.clone())),
             t.call(method.clone(), &other, &two, Some(body.clone())),
             async {
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                tokio::time::sleep(std::time::Duration::from_millis(300)).await;
                 drop(writer);
             },
         );

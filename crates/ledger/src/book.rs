@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use kernel::{AgentId, BudgetNo, LeaseId, Money, MoneyOverflow, ProjectId, Timestamp, UserId};
+use kernel::{AgentId, LeaseId, Money, MoneyOverflow, ProjectId, Timestamp, UserId};
 
-use crate::{Account, AccountKey, Applied, Budget, Lease, Scope};
+use crate::{Account, AccountKey, Applied, Budget, Budgets, Lease, Scope};
 
 /// What the ledger keeps about an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ pub struct Book {
     /// The agents.
     pub agents: HashMap<AgentId, AgentBook>,
     /// The budgets of every scope touched, by number.
-    pub budgets: BTreeMap<BudgetNo, Budget>,
+    pub budgets: Budgets,
     /// The accounts.
     pub accounts: HashMap<AccountKey, Account>,
     /// The leases.
@@ -94,8 +94,8 @@ pub struct Book {
 
 impl Book {
     /// The budgets of one scope, in the order of their numbers.
-    pub fn budgets_of<'a>(&'a self, scope: &'a Scope) -> impl Iterator<Item = &'a Budget> + 'a {
-        self.budgets.values().filter(move |budget| budget.scope == *scope)
+    pub fn budgets_of<'a>(&'a self, scope: &Scope) -> impl Iterator<Item = &'a Budget> + use<'a> {
+        self.budgets.of(scope)
     }
 
     /// The account's amounts; an account nobody has posted on is empty.

@@ -27,6 +27,7 @@
 mod apply;
 mod book;
 mod budget;
+mod budgets;
 mod command;
 mod entry;
 mod lease;
@@ -35,6 +36,7 @@ mod scope;
 pub use apply::apply;
 pub use book::{AgentBook, Book, GrantRecord, ScopeFigures};
 pub use budget::{Account, AccountKey, Budget};
+pub use budgets::Budgets;
 pub use command::{
     AgentFigures, Applied, Command, Figure, IdempotencyKey, Outcome, Rejection, SettleOutcome, Spending,
 };

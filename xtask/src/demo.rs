@@ -33,7 +33,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=20))]
     agents: u8,
     /// What the first agent may spend, in microdollars; the second may spend twice as much, and so on
-    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(i64).range(1_000..=1_000_000_000))]
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(i64).range(1_000..=1_000_000_000))]
     budget: i64,
 }
 
@@ -61,7 +61,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     drop(running);
     server.stop()?;
-    println!("\nEvery agent was refused more than its budget. The books, recomputed from the journal:");
+    println!(
+        "\nEvery agent was refused the call that could have gone beyond its budget. The books, recomputed from the journal:"
+    );
     let verdict = process::read(environment(program, dir.path(), &sqlite_url(dir.path())).args(["ledger", "verify"]))?;
     println!("{}", verdict.trim_end());
     Ok(())
@@ -93,7 +95,12 @@ fn spawn(example: &Path, server: &Server, agent: &Agent, dir: &Path) -> Result<G
     fs::create_dir_all(&home)?;
     let log = fs::File::create(home.join("log"))?;
     let mut command = process::command(example);
-    command.current_dir(&home).env("IRON_URL", server.url()).env("IRON_IC_TOKEN", &agent.ic_token);
+    command
+        .args(["--tranche", "0.25", "--pause-ms", "100", "--journal"])
+        .arg(home.join("journal"))
+        .current_dir(&home)
+        .env("CONTROL_PLANE_URL", server.url())
+        .env("IC_TOKEN", &agent.ic_token);
     Group::spawn(command.stdout(log.try_clone()?).stderr(log)).context("the example agent does not start")
 }
 

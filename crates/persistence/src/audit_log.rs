@@ -1,9 +1,11 @@
 //! Reading the audit log and checking its chain. Records are written by the commit of a [`Work`](crate::Work).
 
+use std::sync::Arc;
+
 use kernel::{AgentId, AuditId, Timestamp, UserId};
 
 use crate::audit::{AuditActor, AuditEntry};
-use crate::db::{Row, Tx, args, statements};
+use crate::db::{Row, Tx, Value, args, statements};
 use crate::filter::Filter;
 use crate::slice::{SeqCursor, Slice};
 use crate::work::SYSTEM_CHAIN;
@@ -77,15 +79,7 @@ impl Store {
         after: Option<SeqCursor>,
         limit: u32,
     ) -> Result<Slice<AuditEntry, SeqCursor>, StoreError> {
-        let mut filter = Filter::default();
-        filter.and_if("user_id = ?", wanted.user.as_ref().map(UserId::as_str));
-        filter.and_if("resource_type = ?", wanted.resource_type.as_deref());
-        filter.and_if("resource_id = ?", wanted.resource_id.as_deref());
-        filter.and_one_of("operation", wanted.operations.iter().map(String::as_str));
-        filter.and_if("recorded_at >= ?", wanted.from).and_if("recorded_at < ?", wanted.to);
-        filter.and_if("seq < ?", after.map(|cursor| cursor.0));
-        let head = format!("SELECT {COLUMNS} FROM audit");
-        let (sql, args) = filter.statement(&head, " ORDER BY seq DESC LIMIT ?", [(i64::from(limit) + 1).into()]);
+        let (sql, args) = list_question(wanted, after, limit);
         let rows = self.db.rows_of(sql, args).await?;
         let entries = rows.iter().map(entry_from_row).collect::<Result<Vec<AuditEntry>, StoreError>>()?;
         Ok(Slice::cut(entries, limit, |entry| SeqCursor(entry.seq)))
@@ -120,6 +114,19 @@ impl Store {
         }
         Ok(check)
     }
+}
+
+/// The question for a stretch of the log, and one entry more.
+pub(crate) fn list_question(wanted: &AuditFilter, after: Option<SeqCursor>, limit: u32) -> (Arc<str>, Vec<Value>) {
+    let mut filter = Filter::default();
+    filter.and_if("user_id = ?", wanted.user.as_ref().map(UserId::as_str));
+    filter.and_if("resource_type = ?", wanted.resource_type.as_deref());
+    filter.and_if("resource_id = ?", wanted.resource_id.as_deref());
+    filter.and_one_of("operation", wanted.operations.iter().map(String::as_str));
+    filter.and_if("recorded_at >= ?", wanted.from).and_if("recorded_at < ?", wanted.to);
+    filter.and_if("seq < ?", after.map(|cursor| cursor.0));
+    let head = format!("SELECT {COLUMNS} FROM audit");
+    filter.statement(&head, " ORDER BY seq DESC LIMIT ?", [(i64::from(limit) + 1).into()])
 }
 
 async fn check_stretch(tx: &mut Tx, check: &mut AuditCheck) -> Result<Option<(i64, &'static str)>, StoreError> {

@@ -76,7 +76,7 @@ pub(crate) fn granted_in(filter: &mut Filter, scope: &Scope) {
 }
 
 /// The question for what leases granted in the scope in `from..to` have brought in.
-fn question(
+pub(crate) fn question(
     backend: Backend,
     scope: &Scope,
     from: Timestamp,

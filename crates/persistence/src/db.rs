@@ -63,6 +63,12 @@ impl Sql {
         }
     }
 
+    /// The SQLite text for a set of so many rows, for the test of plans.
+    #[cfg(test)]
+    pub(crate) fn sqlite_text(&self, rows: usize) -> String {
+        expand(&self.sqlite, Backend::Sqlite, &values_list(rows, WIDEST))
+    }
+
     fn text(&self, backend: Backend) -> Arc<str> {
         match backend {
             Backend::Sqlite => Arc::clone(&self.plain),

@@ -178,9 +178,7 @@ impl Work {
             self.tx.rows(&LOCK_BOOKS, args![list()]).await?;
             self.tx.run(&RAISE_EPOCHS, args![list()]).await?;
             for agent in &agents {
-                if let Some(row) = self.books.get_mut(agent) {
-                    row.book.epoch += 1;
-                }
+                self.change_book(*agent, |book| book.epoch += 1);
             }
         }
         // Both may be answered in several pieces

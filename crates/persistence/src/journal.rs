@@ -1,11 +1,12 @@
 //! Reading the journal. Entries are written by the commit of a [`Work`](crate::Work) and never change.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use kernel::{AgentId, BudgetId, BudgetNo, LeaseId, Money, Timestamp, UserId};
 use ledger::{AccountKey, Actor, Delta, Entry, EntryKind, Scope};
 
-use crate::db::{Row, args, statements};
+use crate::db::{Row, Value, args, statements};
 use crate::filter::Filter;
 use crate::listing::Visibility;
 use crate::rows::Rows;
@@ -89,22 +90,7 @@ impl Store {
         after: Option<SeqCursor>,
         limit: u32,
     ) -> Result<Slice<JournalEntry, SeqCursor>, StoreError> {
-        let mut filter = Filter::default();
-        filter.and_if(
-            "j.agent_id IN (SELECT own.id FROM agents AS own WHERE own.owner_id = ?)",
-            wanted.visible_to.user(),
-        );
-        filter.and_if("j.agent_id = ?", wanted.agent.map(|agent| agent.0));
-        filter.and_if("j.lease_id = ?", wanted.lease.as_ref().map(LeaseId::as_str));
-        filter.and_one_of("j.kind", wanted.kinds.iter().map(|kind| kind.as_str()));
-        filter.and_if("j.recorded_at >= ?", wanted.from).and_if("j.recorded_at < ?", wanted.to);
-        let (beyond, tail) = match wanted.order {
-            Order::Ascending => ("j.seq > ?", " ORDER BY j.seq LIMIT ?"),
-            Order::Descending => ("j.seq < ?", " ORDER BY j.seq DESC LIMIT ?"),
-        };
-        filter.and_if(beyond, after.map(|cursor| cursor.0));
-        let head = format!("SELECT {ENTRY_COLUMNS} FROM journal AS j");
-        let (sql, args) = filter.statement(&head, tail, [(i64::from(limit) + 1).into()]);
+        let (sql, args) = list_question(wanted, after, limit);
         let rows = self.db.rows_of(sql, args).await?;
         let entries = rows.iter().map(entry_from_row).collect::<Result<Vec<Recorded>, StoreError>>()?;
         let slice = Slice::cut(entries, limit, |recorded| SeqCursor(recorded.seq));
@@ -137,6 +123,23 @@ impl Store {
         };
         entries.into_iter().map(expand).collect()
     }
+}
+
+/// The question for a stretch of the journal, and one entry more.
+pub(crate) fn list_question(wanted: &JournalFilter, after: Option<SeqCursor>, limit: u32) -> (Arc<str>, Vec<Value>) {
+    let mut filter = Filter::default();
+    filter.and_if("j.agent_id IN (SELECT own.id FROM agents AS own WHERE own.owner_id = ?)", wanted.visible_to.user());
+    filter.and_if("j.agent_id = ?", wanted.agent.map(|agent| agent.0));
+    filter.and_if("j.lease_id = ?", wanted.lease.as_ref().map(LeaseId::as_str));
+    filter.and_one_of("j.kind", wanted.kinds.iter().map(|kind| kind.as_str()));
+    filter.and_if("j.recorded_at >= ?", wanted.from).and_if("j.recorded_at < ?", wanted.to);
+    let (beyond, tail) = match wanted.order {
+        Order::Ascending => ("j.seq > ?", " ORDER BY j.seq LIMIT ?"),
+        Order::Descending => ("j.seq < ?", " ORDER BY j.seq DESC LIMIT ?"),
+    };
+    filter.and_if(beyond, after.map(|cursor| cursor.0));
+    let head = format!("SELECT {ENTRY_COLUMNS} FROM journal AS j");
+    filter.statement(&head, tail, [(i64::from(limit) + 1).into()])
 }
 
 fn postings_on<'a>(

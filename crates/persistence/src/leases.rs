@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use kernel::{AgentId, EndedBy, LeaseId, LeaseState, Money, ProjectId, Timestamp, UserId};
 use ledger::{AgentBook, Lease, Scope};
@@ -13,7 +14,7 @@ use crate::engine::{LEASE_COLUMNS, lease_from_row};
 use crate::filter::Filter;
 use crate::listing::Visibility;
 use crate::slice::{BadCursor, Slice};
-use crate::{LeaseTerms, Store, StoreError, Work};
+use crate::{Backend, LeaseTerms, Store, StoreError, Work};
 
 /// A lease as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,13 +131,19 @@ statements! {
         ORDER BY l.id";
 }
 
+/// For the test of plans.
+#[cfg(test)]
+pub(crate) fn open_statements() -> Vec<(&'static str, &'static crate::db::Sql)> {
+    vec![("COUNT_OPEN", &*COUNT_OPEN), ("ACTIVE_OF_AGENT", &*ACTIVE_OF_AGENT)]
+}
+
 impl Store {
     /// One lease.
     pub async fn lease(&self, id: &LeaseId) -> Result<Option<LeaseView>, StoreError> {
         let mut filter = Filter::default();
         filter.and("l.id = ?", [id.as_str().into()]);
-        let found = self.lease_views(filter, "", []).await?;
-        Ok(found.into_iter().next())
+        let (sql, args) = view_question(filter, "", []);
+        Ok(self.lease_views(sql, args).await?.into_iter().next())
     }
 
     /// The leases, youngest grant first, at most `limit` after the cursor.
@@ -146,29 +153,14 @@ impl Store {
         after: Option<&LeaseCursor>,
         limit: u32,
     ) -> Result<Slice<LeaseView, LeaseCursor>, StoreError> {
-        let mut filter = wanted.conditions();
-        if let Some(cursor) = after {
-            filter.and("(l.created_at, l.id) < (?, ?)", [cursor.created_at.into(), cursor.id.as_str().into()]);
-        }
-        let tail = " ORDER BY l.created_at DESC, l.id DESC LIMIT ?";
-        let rows = self.lease_views(filter, tail, [(i64::from(limit) + 1).into()]).await?;
-        Ok(Slice::cut(rows, limit, |view| LeaseCursor { created_at: view.lease.created_at, id: view.lease.id.clone() }))
+        let (sql, args) = list_question(wanted, after, limit);
+        let views = self.lease_views(sql, args).await?;
+        let place = |view: &LeaseView| LeaseCursor { created_at: view.lease.created_at, id: view.lease.id.clone() };
+        Ok(Slice::cut(views, limit, place))
     }
 
-    async fn lease_views<const N: usize>(
-        &self,
-        mut filter: Filter,
-        tail: &'static str,
-        values: [Value; N],
-    ) -> Result<Vec<LeaseView>, StoreError> {
-        filter.and("a.id = l.agent_id AND b.agent_id = l.agent_id", []);
-        // The embedded database keeps the order of a CROSS JOIN: from leases to their agents, never the other way round
-        let head = format!(
-            "SELECT {LEASE_COLUMNS}, a.name, a.owner_id, b.alive_since, b.alive_until \
-             FROM leases AS l CROSS JOIN agents AS a CROSS JOIN agent_books AS b"
-        );
-        let (sql, values) = filter.statement(&head, tail, values);
-        self.db.rows_of(sql, values).await?.iter().map(view_from_row).collect()
+    async fn lease_views(&self, sql: Arc<str>, args: Vec<Value>) -> Result<Vec<LeaseView>, StoreError> {
+        self.db.rows_of(sql, args).await?.iter().map(view_from_row).collect()
     }
 
     /// How many leases are open in all.
@@ -185,15 +177,10 @@ impl Store {
     /// How many leases granted in the scope are open, and how much of their money is out. Costs what is open, not what
     /// ever was.
     pub async fn open_leases(&self, scope: &Scope) -> Result<OpenLeases, StoreError> {
-        let mut filter = Filter::default();
-        filter.and("l.state <> 'closed'", []);
-        granted_in(&mut filter, scope);
-        let rest = Amounts::new(self.backend()).rest;
-        let head = format!("SELECT l.state, COUNT(*), {} FROM leases AS l", exact_sum(&rest));
-        let (sql, values) = filter.statement(&head, " GROUP BY l.state", []);
+        let (sql, args) = open_question(self.backend(), scope);
         let mut open = OpenLeases::default();
         let (mut leased, mut suspense) = (0, 0);
-        for row in self.db.rows_of(sql, values).await? {
+        for row in self.db.rows_of(sql, args).await? {
             let state = row.text(0)?;
             let Some(slot) = open.counts.slot(&state) else { continue };
             *slot = row.int(1)?;
@@ -202,6 +189,36 @@ impl Store {
         (open.leased, open.suspense) = (saturated(leased), saturated(suspense));
         Ok(open)
     }
+}
+
+/// The question for some leases as they are shown.
+fn view_question<const N: usize>(mut filter: Filter, tail: &'static str, values: [Value; N]) -> (Arc<str>, Vec<Value>) {
+    filter.and("a.id = l.agent_id AND b.agent_id = l.agent_id", []);
+    // The embedded database keeps the order of a CROSS JOIN: from leases to their agents, never the other way round
+    let head = format!(
+        "SELECT {LEASE_COLUMNS}, a.name, a.owner_id, b.alive_since, b.alive_until \
+         FROM leases AS l CROSS JOIN agents AS a CROSS JOIN agent_books AS b"
+    );
+    filter.statement(&head, tail, values)
+}
+
+/// The question for a stretch of the list, and one row more.
+pub(crate) fn list_question(wanted: &LeaseFilter, after: Option<&LeaseCursor>, limit: u32) -> (Arc<str>, Vec<Value>) {
+    let mut filter = wanted.conditions();
+    if let Some(cursor) = after {
+        filter.and("(l.created_at, l.id) < (?, ?)", [cursor.created_at.into(), cursor.id.as_str().into()]);
+    }
+    view_question(filter, " ORDER BY l.created_at DESC, l.id DESC LIMIT ?", [(i64::from(limit) + 1).into()])
+}
+
+/// The question for what is open in a scope, by state.
+pub(crate) fn open_question(backend: Backend, scope: &Scope) -> (Arc<str>, Vec<Value>) {
+    let mut filter = Filter::default();
+    filter.and("l.state <> 'closed'", []);
+    granted_in(&mut filter, scope);
+    let rest = Amounts::new(backend).rest;
+    let head = format!("SELECT l.state, COUNT(*), {} FROM leases AS l", exact_sum(&rest));
+    filter.statement(&head, " GROUP BY l.state", [])
 }
 
 impl Work {

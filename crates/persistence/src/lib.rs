@@ -40,6 +40,8 @@ mod listing;
 mod migrations;
 mod outbox;
 mod pipeline;
+#[cfg(test)]
+mod plans;
 mod projects;
 mod provider_keys;
 mod requests;

@@ -39,6 +39,12 @@ statements! {
         MAX(o.seq) + 1) FROM (SELECT p.seq, p.created_at FROM outbox AS p ORDER BY p.seq LIMIT $2) AS o)";
 }
 
+/// For the test of plans.
+#[cfg(test)]
+pub(crate) fn hot_statements() -> Vec<(&'static str, &'static crate::db::Sql)> {
+    vec![("AFTER", &*AFTER), ("HEAD", &*HEAD), ("PRUNE", &*PRUNE)]
+}
+
 impl Store {
     /// The events after the place `seq`, at most `limit`. Those that are kept come without holes.
     pub async fn events_after(&self, seq: i64, limit: u32) -> Result<Vec<StoredEvent>, StoreError> {

@@ -11,9 +11,9 @@ use kernel::{Clock, Entropy};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::StoreError;
-use crate::engine::{Answer, Item};
+use crate::engine::{Answer, Item, Warm};
 use crate::store::Store;
+use crate::{Backend, StoreError};
 
 /// How the pipeline is set up.
 #[derive(Clone, Debug)]
@@ -73,7 +73,7 @@ impl Pipeline {
     ) -> (Self, tokio::task::JoinHandle<()>) {
         let capacity = options.queue.max(1);
         let (queue, jobs) = mpsc::channel(capacity);
-        let worker = Worker { store, clock, entropy, options, observer };
+        let worker = Worker { store, clock, entropy, options, observer, warm: None };
         (Self { queue, capacity }, tokio::spawn(worker.serve(jobs)))
     }
 
@@ -105,10 +105,11 @@ struct Worker {
     entropy: Arc<dyn Entropy>,
     options: PipelineOptions,
     observer: Observer,
+    warm: Option<Warm>,
 }
 
 impl Worker {
-    async fn serve(self, mut jobs: mpsc::Receiver<Job>) {
+    async fn serve(mut self, mut jobs: mpsc::Receiver<Job>) {
         let mut batch = Vec::new();
         while let Some(first) = jobs.recv().await {
             let mut commands = first.items.len();
@@ -128,7 +129,7 @@ impl Worker {
     }
 
     /// Answers every job; returns whether all was committed together.
-    async fn process(&self, jobs: Vec<Job>) -> bool {
+    async fn process(&mut self, jobs: Vec<Job>) -> bool {
         let items: Vec<Item> = jobs.iter().flat_map(|job| job.items.iter().cloned()).collect();
         match self.commit(&items).await {
             Ok(answers) => {
@@ -166,7 +167,7 @@ impl Worker {
         }
     }
 
-    async fn commit(&self, items: &[Item]) -> Reply {
+    async fn commit(&mut self, items: &[Item]) -> Reply {
         let mut tries = 0;
         loop {
             match self.attempt(items).await {
@@ -179,10 +180,13 @@ impl Worker {
         }
     }
 
-    async fn attempt(&self, items: &[Item]) -> Reply {
-        let mut work = self.store.begin(self.clock.now()).await?;
+    async fn attempt(&mut self, items: &[Item]) -> Reply {
+        // Taken out: a batch that fails leaves nothing behind
+        let (mut work, generation) = self.store.begin_batch(self.clock.now(), self.warm.take()).await?;
         let answers = work.run(items, self.options.lease_ttl_ms).await?;
-        work.commit(&*self.entropy).await?;
+        let warm = work.commit_and_keep(&*self.entropy).await?;
+        let keeps = self.store.backend() == Backend::Sqlite;
+        self.warm = warm.filter(|_| keeps).and_then(|warm| warm.kept(generation));
         Ok(answers)
     }
 }

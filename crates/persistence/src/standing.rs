@@ -31,7 +31,6 @@ pub struct BudgetInfo {
 pub struct Standing {
     book: Book,
     infos: HashMap<BudgetNo, BudgetInfo>,
-    by_scope: HashMap<Scope, Vec<BudgetNo>>,
     now: Timestamp,
 }
 
@@ -61,11 +60,7 @@ impl Store {
             infos = load_budgets(&mut tx, &mut book).await?;
             load_accounts(&mut tx, &mut book, now).await?;
         }
-        let mut by_scope: HashMap<Scope, Vec<BudgetNo>> = HashMap::new();
-        for budget in book.budgets.values() {
-            by_scope.entry(budget.scope.clone()).or_default().push(budget.no);
-        }
-        Ok(Standing { book, infos, by_scope, now })
+        Ok(Standing { book, infos, now })
     }
 }
 
@@ -120,7 +115,7 @@ async fn load_accounts(tx: &mut Tx, book: &mut Book, now: Timestamp) -> Result<(
 
 impl Standing {
     /// Everything that was loaded.
-    pub const fn book(&self) -> &Book {
+    pub fn book(&self) -> &Book {
         &self.book
     }
 
@@ -138,15 +133,7 @@ impl Standing {
     /// no such agent.
     pub fn figures(&self, agent: AgentId) -> Result<Vec<ScopeFigures>, StoreError> {
         let Some(agent) = self.agent(agent) else { return Ok(Vec::new()) };
-        // A book of only this agent's budgets: with thousands of agents, searching all of them for each would be slow
-        let mut own = Book::default();
-        for no in scopes_of(agent).iter().filter_map(|scope| self.by_scope.get(scope)).flatten() {
-            let budget = &self.book.budgets[no];
-            let key = budget.account_at(self.now);
-            own.accounts.insert(key, self.book.account(key));
-            own.budgets.insert(*no, budget.clone());
-        }
-        own.figures(agent, self.now).map_err(|_| StoreError::Corrupt("an account is out of range".to_owned()))
+        self.book.figures(agent, self.now).map_err(|_| StoreError::Corrupt("an account is out of range".to_owned()))
     }
 
     /// Whether nothing can be lent to the agent: some enabled budget of its scopes has less than a micro-dollar
@@ -159,15 +146,15 @@ impl Standing {
 
     /// The agent's allocation and the amounts of its account; `None` if it has none.
     pub fn allocation(&self, agent: AgentId) -> Option<(BudgetInfo, AgentFigures)> {
-        let budgets = self.by_scope.get(&Scope::Agent(agent))?.iter().map(|no| &self.book.budgets[no]);
-        let budget = budgets.into_iter().find(|budget| budget.window == Window::None)?;
+        let scope = Scope::Agent(agent);
+        let budget = self.book.budgets_of(&scope).find(|budget| budget.window == Window::None)?;
         let account = self.book.account(budget.account_at(self.now));
         let figures = AgentFigures { allocated: budget.cap, account };
         Some((self.info(budget.no)?.clone(), figures))
     }
 
     /// Every budget that was loaded, by number.
-    pub const fn budgets(&self) -> &BTreeMap<BudgetNo, ledger::Budget> {
+    pub fn budgets(&self) -> &BTreeMap<BudgetNo, ledger::Budget> {
         &self.book.budgets
     }
 }

@@ -1,8 +1,12 @@
 //! The open database.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use kernel::Timestamp;
 
 use crate::db::{Backend, Db, args, statements};
+use crate::engine::Warm;
 use crate::{StoreError, Work, migrations};
 
 /// How a store is opened.
@@ -18,6 +22,8 @@ pub struct StoreOptions {
 #[derive(Clone)]
 pub struct Store {
     pub(crate) db: Db,
+    /// How many units of work outside the pipeline have begun; see [`crate::engine::Warm`].
+    begun: Arc<AtomicU64>,
 }
 
 statements! {
@@ -28,7 +34,7 @@ impl Store {
     /// Opens the database without touching its schema.
     pub async fn open(options: &StoreOptions) -> Result<Self, StoreError> {
         let db = Db::open(&options.url, options.connections).await?;
-        Ok(Self { db })
+        Ok(Self { db, begun: Arc::default() })
     }
 
     /// Brings the schema up to date. An edited or failed migration is an error.
@@ -54,7 +60,20 @@ impl Store {
 
     /// Begins a unit of work that counts as happening at `now`. On SQLite this waits for the one writer.
     pub async fn begin(&self, now: Timestamp) -> Result<Work, StoreError> {
-        Ok(Work::new(self.db.begin().await?, now))
+        let tx = self.db.begin().await?;
+        // While it holds the writer, so that the pipeline sees it before its next batch
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        Ok(Work::new(tx, now))
+    }
+
+    /// Begins a batch of the pipeline; `warm` is what its last one left, and used if it still holds.
+    pub(crate) async fn begin_batch(&self, now: Timestamp, warm: Option<Warm>) -> Result<(Work, u64), StoreError> {
+        let mut work = Work::new(self.db.begin().await?, now);
+        let generation = self.begun.load(Ordering::SeqCst);
+        if self.backend() == Backend::Sqlite {
+            work.warm = warm.filter(|warm| warm.generation == generation);
+        }
+        Ok((work, generation))
     }
 
     /// Closes every connection; waits for those in use.

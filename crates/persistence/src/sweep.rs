@@ -4,10 +4,12 @@
 //! touches no index; when `sweep_at` has come, the sweep looks whether the lease has really run out, and if not, moves
 //! `sweep_at` to its expiry of now.
 
+use std::sync::Arc;
+
 use kernel::{LeaseId, Timestamp};
 use ledger::AgentBook;
 
-use crate::db::{args, statements};
+use crate::db::{Value, args, statements};
 use crate::engine::{LEASE_COLUMNS, lease_from_row};
 use crate::filter::Filter;
 use crate::rows::Rows;
@@ -46,16 +48,17 @@ statements! {
         FROM grant_requests AS q WHERE q.created_at < $1 ORDER BY q.created_at LIMIT $2 {skip_locked})";
 }
 
+/// For the test of plans.
+#[cfg(test)]
+pub(crate) fn hot_statements() -> Vec<(&'static str, &'static crate::db::Sql)> {
+    vec![("POSTPONE", &*POSTPONE), ("PRUNE_REQUESTS", &*PRUNE_REQUESTS)]
+}
+
 impl Store {
     /// Looks at active leases whose time has come, the longest overdue first, at most `limit`. Bounded work whatever is
     /// overdue; call it again while it is [`Sweep::full`], after having dealt with what it found.
     pub async fn leases_to_sweep(&self, now: Timestamp, limit: u32) -> Result<Sweep, StoreError> {
-        let mut filter = Filter::default();
-        filter.and("l.state = 'active' AND l.sweep_at <= ? AND b.agent_id = l.agent_id", [now.into()]);
-        let head = format!(
-            "SELECT {LEASE_COLUMNS}, b.alive_since, b.alive_until FROM leases AS l CROSS JOIN agent_books AS b"
-        );
-        let (sql, args) = filter.statement(&head, " ORDER BY l.sweep_at LIMIT ?", [i64::from(limit).into()]);
+        let (sql, args) = due_question(now, limit);
         let rows = self.db.rows_of(sql, args).await?;
         let mut sweep = Sweep { full: rows.len() >= limit as usize, ..Sweep::default() };
         for row in rows {
@@ -75,6 +78,15 @@ impl Store {
         }
         Ok(sweep)
     }
+}
+
+/// The question for the active leases whose time to be looked at has come.
+pub(crate) fn due_question(now: Timestamp, limit: u32) -> (Arc<str>, Vec<Value>) {
+    let mut filter = Filter::default();
+    filter.and("l.state = 'active' AND l.sweep_at <= ? AND b.agent_id = l.agent_id", [now.into()]);
+    let head =
+        format!("SELECT {LEASE_COLUMNS}, b.alive_since, b.alive_until FROM leases AS l CROSS JOIN agent_books AS b");
+    filter.statement(&head, " ORDER BY l.sweep_at LIMIT ?", [i64::from(limit).into()])
 }
 
 impl Work {

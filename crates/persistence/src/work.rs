@@ -12,6 +12,7 @@ use ledger::{AccountKey, AgentBook, ChainHead, Entry};
 use crate::StoreError;
 use crate::audit::{AuditEntry, AuditRecord};
 use crate::db::{Tx, args, statements};
+use crate::engine::Warm;
 use crate::rows::Rows;
 
 /// The pseudo-agent whose chain holds the entries of budgets above agents.
@@ -37,6 +38,19 @@ statements! {
         SELECT {int 0}, {text 1}, {int 2}, {text 3}, {text 4}, {text 5}, {text 6}, {text 7}, {int 8}, {text 9}, {text 10}, \
         {text 11}, {text 12}, {text 13}, {text 14}, {blob 15}, {blob 16} FROM {rows}";
     NOTIFY = "SELECT 1" | "SELECT pg_notify('iron_outbox', '')";
+}
+
+/// For the test of plans.
+#[cfg(test)]
+pub(crate) fn hot_statements() -> Vec<(&'static str, &'static crate::db::Sql)> {
+    vec![
+        ("ADVANCE_HEADS", &*ADVANCE_HEADS),
+        ("SET_AUDIT_HEAD", &*SET_AUDIT_HEAD),
+        ("UPDATE_BOOKS", &*UPDATE_BOOKS),
+        ("INSERT_JOURNAL", &*INSERT_JOURNAL),
+        ("INSERT_OUTBOX", &*INSERT_OUTBOX),
+        ("INSERT_AUDIT", &*INSERT_AUDIT),
+    ]
 }
 
 /// An event for the live stream.
@@ -68,6 +82,8 @@ pub struct Work {
     events: Vec<OutboxEvent>,
     audit: Vec<AuditRecord>,
     directory_changed: bool,
+    /// What the commands of this work, or of the pipeline's batches before it, have touched.
+    pub(crate) warm: Option<Warm>,
 }
 
 impl Work {
@@ -81,6 +97,7 @@ impl Work {
             events: Vec::new(),
             audit: Vec::new(),
             directory_changed: false,
+            warm: None,
         }
     }
 
@@ -122,6 +139,14 @@ impl Work {
     pub async fn commit(mut self, entropy: &dyn Entropy) -> Result<(), StoreError> {
         self.flush(entropy).await?;
         self.tx.commit().await
+    }
+
+    /// As [`Work::commit`]; returns what was touched, as it is now.
+    pub(crate) async fn commit_and_keep(mut self, entropy: &dyn Entropy) -> Result<Option<Warm>, StoreError> {
+        self.flush(entropy).await?;
+        let warm = self.warm.take().map(|warm| warm.with_books(std::mem::take(&mut self.books)));
+        self.tx.commit().await?;
+        Ok(warm)
     }
 
     async fn flush(&mut self, entropy: &dyn Entropy) -> Result<(), StoreError> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use kernel::{AgentId, ProjectId, ProviderKeyId, UserId};
-use ledger::ChainHead;
+use ledger::{AgentBook, ChainHead};
 
 use super::{Agent, COLUMNS, agent_from_row};
 use crate::db::{Sql, args, statements};
@@ -156,10 +156,10 @@ impl Work {
         self.tx.run(&UPDATE, values).await?;
         if agent.owner != old_owner || agent.project != old_project {
             self.tx.run(&UPDATE_BOOK, args![id.0, owner, project]).await?;
-            if let Some(row) = self.books.get_mut(&id) {
-                row.book.owner = agent.owner.clone();
-                row.book.project = agent.project.clone();
-            }
+            self.change_book(id, |book| {
+                book.owner = agent.owner.clone();
+                book.project = agent.project.clone();
+            });
         }
         self.directory_changes();
         Ok(Some(agent))
@@ -203,9 +203,7 @@ impl Work {
         let mut rows = Rows::new();
         for agent in &moved {
             rows.row().int(agent.id.0).text(to.as_str());
-            if let Some(row) = self.books.get_mut(&agent.id) {
-                row.book.owner = to.clone();
-            }
+            self.change_book(agent.id, |book| book.owner = to.clone());
         }
         self.tx.run(&GIVE_BOOKS, args![rows.finish()]).await?;
         self.directory_changes();
@@ -222,9 +220,7 @@ impl Work {
         let moved = rows.iter().map(|row| row.int(0).map(AgentId)).collect::<Result<Vec<_>, _>>()?;
         self.tx.run(&MOVE_OUT_BOOKS, args![number_rows(moved.iter().map(|id| id.0))]).await?;
         for id in &moved {
-            if let Some(row) = self.books.get_mut(id) {
-                row.book.project = None;
-            }
+            self.change_book(*id, |book| book.project = None);
         }
         self.directory_changes();
         Ok(moved.len() as u64)
@@ -246,10 +242,19 @@ impl Work {
 
     /// Makes the agent's leases of today too old to be refreshed. Its book must be locked.
     pub(super) fn raise_epoch(&mut self, id: AgentId) {
-        if let Some(row) = self.books.get(&id) {
-            let mut book = row.book.clone();
-            book.epoch += 1;
-            self.put_book(book);
+        let Some(row) = self.books.get(&id) else { return };
+        let mut book = row.book.clone();
+        book.epoch += 1;
+        self.put_book(book);
+        self.warm = None;
+    }
+
+    /// Keeps a book that this work has locked, if it has, in step with its row. What the ledger has loaded before is loaded
+    /// anew by the commands that follow.
+    pub(crate) fn change_book(&mut self, id: AgentId, change: impl FnOnce(&mut AgentBook)) {
+        if let Some(row) = self.books.get_mut(&id) {
+            change(&mut row.book);
         }
+        self.warm = None;
     }
 }

@@ -1,6 +1,6 @@
 //! Loading what a batch touches, under lock.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use kernel::{AgentId, BudgetNo, EndedBy, LeaseId, LeaseState, ProjectId, ProviderKeyId, UserId, Window};
 use ledger::{
@@ -8,7 +8,7 @@ use ledger::{
     Settlement,
 };
 
-use super::{Checkout, Item, LeaseTerms};
+use super::{Checkout, Item, LeaseTerms, Warm};
 use crate::balance::granted_in;
 use crate::db::{Row, args, statements};
 use crate::filter::Filter;
@@ -28,6 +28,9 @@ statements! {
         b.chain_hash FROM agent_books AS b WHERE b.agent_id IN (SELECT {int 0} FROM {rows} UNION \
         SELECT l.agent_id FROM leases AS l WHERE l.id IN (SELECT {text 1} FROM {rows})) \
         ORDER BY b.agent_id {for_update}";
+    /// Said in the words of the index over open leases.
+    ACTIVE_OF = "SELECT l.id FROM leases AS l WHERE l.state <> 'closed' AND l.state = 'active' \
+        AND l.agent_id IN (SELECT {int 0} FROM {rows})";
     REQUESTS = "SELECT q.agent_id, q.request_key, q.body_hash, q.lease_id FROM grant_requests AS q \
         WHERE (q.agent_id, q.request_key) IN (SELECT {int 0}, {text 1} FROM {rows})";
     LEASES = "SELECT l.id, l.agent_id, l.owner_id, l.project_id, l.epoch, l.granted, l.state, \
@@ -49,6 +52,23 @@ statements! {
     REPORTS = "SELECT p.lease_id, p.request_id, p.cost FROM reports AS p \
         WHERE (p.lease_id, p.request_id) IN (SELECT {text 0}, {text 1} FROM {rows})";
     DIRECTORY_VERSION = "SELECT directory_version FROM heads WHERE id = 1";
+}
+
+/// For the test of plans.
+#[cfg(test)]
+pub(super) fn checkout_statements() -> Vec<(&'static str, &'static crate::db::Sql)> {
+    vec![
+        ("LOCK_BOOKS", &*LOCK_BOOKS),
+        ("ACTIVE_OF", &*ACTIVE_OF),
+        ("REQUESTS", &*REQUESTS),
+        ("LEASES", &*LEASES),
+        ("BUDGETS", &*BUDGETS),
+        ("BUDGETS_HELD", &*BUDGETS_HELD),
+        ("BUDGETS_CHANGED", &*BUDGETS_CHANGED),
+        ("ACCOUNTS", &*ACCOUNTS),
+        ("OPEN_ACCOUNTS", &*OPEN_ACCOUNTS),
+        ("REPORTS", &*REPORTS),
+    ]
 }
 
 /// What the commands name.
@@ -129,30 +149,56 @@ fn agent_of(scope: &Scope) -> Option<AgentId> {
     if let Scope::Agent(agent) = scope { Some(*agent) } else { None }
 }
 
+/// The scopes whose budgets the batch posts on or decides by.
+fn scopes_about(named: &Named<'_>, touched: &BTreeSet<LeaseId>, book: &Book) -> BTreeSet<Scope> {
+    let leases: Vec<&Lease> = touched.iter().filter_map(|id| book.leases.get(id)).collect();
+    let mut agents = named.agents.clone();
+    agents.extend(leases.iter().map(|lease| lease.agent));
+    agents.remove(&SYSTEM_CHAIN);
+    let mut about: BTreeSet<Scope> = named.scopes.iter().filter_map(|key| Scope::from_key(key)).collect();
+    for agent in agents.iter().filter_map(|id| book.agents.get(id)) {
+        about.extend(Scope::of_agent(agent.id, &agent.owner, agent.project.as_ref()));
+    }
+    about.extend(leases.iter().flat_map(|lease| lease.scopes()));
+    about
+}
+
 impl Work {
     pub(super) async fn check_out(&mut self, items: &[Item]) -> Result<Checkout, StoreError> {
         let mut named = Named::by(items);
         self.name_budgets_of_adjustments(items, &mut named).await?;
-        self.lock_books(&named.agents, named.leases.iter().copied()).await?;
-        let mut book = Book::default();
-        book.agents.extend(self.books.iter().map(|(id, row)| (*id, row.book.clone())));
+        let Warm { books, mut book, mut terms, mut scopes, mut directory_version, .. } =
+            self.warm.take().unwrap_or_default();
+        self.books.extend(books);
+        book.reports.clear();
+        book.events.clear();
+        book.requests.clear();
+
+        let unknown = named.agents.iter().filter(|id| !self.books.contains_key(id)).copied().collect();
+        let strange = named.leases.iter().copied().filter(|id| !book.leases.contains_key(*id));
+        self.lock_books(&unknown, strange).await?;
+        if book.agents.len() < self.books.len() {
+            let missing = self.books.iter().filter(|(id, _)| !book.agents.contains_key(id));
+            let missing: Vec<AgentBook> = missing.map(|(_, row)| row.book.clone()).collect();
+            book.agents.extend(missing.into_iter().map(|agent| (agent.id, agent)));
+        }
 
         let mut wanted: BTreeSet<LeaseId> = named.leases.iter().map(|id| (*id).clone()).collect();
         for budget in &named.opened {
             self.name_leases_ahead(budget, &mut wanted).await?;
         }
+        self.name_leases_of_the_silent(&named.agents, &mut wanted).await?;
         let wanted = self.load_requests(&named, &mut book, wanted).await?;
-        let terms = self.load_leases(wanted, &mut book).await?;
-        self.load_budgets(&named, &mut book).await?;
-        self.load_accounts(&mut book).await?;
+        let touched = self.load_leases(wanted, &mut book, &mut terms).await?;
+        let about = scopes_about(&named, &touched, &book);
+        self.load_budgets(&named, &about, &mut scopes, &mut book).await?;
+        self.load_accounts(&about, &touched, &mut book).await?;
         self.load_reports(&named, &mut book).await?;
-        let directory_version = if items.iter().any(|item| item.directory_version.is_some()) {
+        if directory_version.is_none() && items.iter().any(|item| item.directory_version.is_some()) {
             let row = self.tx.row(&DIRECTORY_VERSION, args![]).await?;
-            row.map(|row| row.int(0)).transpose()?
-        } else {
-            None
-        };
-        Ok(Checkout { book, terms, directory_version })
+            directory_version = row.map(|row| row.int(0)).transpose()?;
+        }
+        Ok(Checkout { book, terms, scopes, directory_version })
     }
 
     /// An adjustment names its budget by number; the scope's key is needed to load it, and its agent to lock it.
@@ -166,6 +212,28 @@ impl Work {
                 named.agents.extend(Scope::from_key(&key).as_ref().and_then(agent_of));
                 named.scopes.insert(key);
             }
+        }
+        Ok(())
+    }
+
+    /// Active leases of agents whose last stretch of life is over: what ran out then is expired by the ledger before a new
+    /// stretch begins.
+    async fn name_leases_of_the_silent(
+        &mut self,
+        agents: &BTreeSet<AgentId>,
+        wanted: &mut BTreeSet<LeaseId>,
+    ) -> Result<(), StoreError> {
+        let mut rows = Rows::new();
+        for agent in agents.iter().filter(|id| **id != SYSTEM_CHAIN) {
+            if self.books.get(agent).is_some_and(|row| row.book.is_over(self.now)) {
+                rows.row().int(agent.0);
+            }
+        }
+        if rows.is_empty() {
+            return Ok(());
+        }
+        for row in self.tx.rows(&ACTIVE_OF, args![rows.finish()]).await? {
+            wanted.insert(LeaseId::new(row.text(0)?));
         }
         Ok(())
     }
@@ -240,18 +308,21 @@ impl Work {
         Ok(wanted)
     }
 
-    /// Loads leases, and the successors of those that were refreshed: a refresh is repeated from its predecessor.
+    /// Loads leases, and the successors of those that were refreshed: a refresh is repeated from its predecessor. Returns
+    /// all that the batch may touch.
     async fn load_leases(
         &mut self,
         wanted: BTreeSet<LeaseId>,
         book: &mut Book,
-    ) -> Result<HashMap<LeaseId, LeaseTerms>, StoreError> {
-        let mut terms = HashMap::with_capacity(wanted.len());
-        self.load_lease_rows(&wanted, book, &mut terms).await?;
-        let successors = book.leases.values().filter_map(|lease| lease.superseded_by.clone());
-        let successors: BTreeSet<LeaseId> = successors.filter(|id| !book.leases.contains_key(id)).collect();
-        self.load_lease_rows(&successors, book, &mut terms).await?;
-        Ok(terms)
+        terms: &mut HashMap<LeaseId, LeaseTerms>,
+    ) -> Result<BTreeSet<LeaseId>, StoreError> {
+        self.load_lease_rows(&wanted, book, terms).await?;
+        let found = wanted.iter().filter_map(|id| book.leases.get(id));
+        let successors: BTreeSet<LeaseId> = found.filter_map(|lease| lease.superseded_by.clone()).collect();
+        self.load_lease_rows(&successors, book, terms).await?;
+        let mut touched = wanted;
+        touched.extend(successors);
+        Ok(touched)
     }
 
     async fn load_lease_rows(
@@ -260,12 +331,12 @@ impl Work {
         book: &mut Book,
         terms: &mut HashMap<LeaseId, LeaseTerms>,
     ) -> Result<(), StoreError> {
-        if ids.is_empty() {
-            return Ok(());
-        }
         let mut rows = Rows::new();
-        for id in ids {
+        for id in ids.iter().filter(|id| !book.leases.contains_key(*id)) {
             rows.row().text(id.as_str());
+        }
+        if rows.is_empty() {
+            return Ok(());
         }
         for row in self.tx.rows(&LEASES, args![rows.finish()]).await? {
             let (lease, its_terms) = lease_from_row(&row)?;
@@ -275,19 +346,22 @@ impl Work {
         Ok(())
     }
 
-    async fn load_budgets(&mut self, named: &Named<'_>, book: &mut Book) -> Result<(), StoreError> {
-        let mut keys = named.scopes.clone();
-        for agent in book.agents.values().filter(|agent| agent.id != SYSTEM_CHAIN) {
-            let scopes = Scope::of_agent(agent.id, &agent.owner, agent.project.as_ref());
-            keys.extend(scopes.iter().map(Scope::key));
-        }
-        keys.extend(book.leases.values().flat_map(|lease| lease.scopes()).map(|scope| scope.key()));
-        if keys.is_empty() {
-            return Ok(());
-        }
+    async fn load_budgets(
+        &mut self,
+        named: &Named<'_>,
+        about: &BTreeSet<Scope>,
+        loaded: &mut HashSet<String>,
+        book: &mut Book,
+    ) -> Result<(), StoreError> {
         let mut rows = Rows::new();
-        for key in &keys {
-            rows.row().text(key);
+        for key in about.iter().map(Scope::key) {
+            if !loaded.contains(&key) {
+                rows.row().text(&key);
+                loaded.insert(key);
+            }
+        }
+        if rows.is_empty() {
+            return Ok(());
         }
         let sql = match (named.changes, named.decides) {
             (true, _) => &BUDGETS_CHANGED,
@@ -302,13 +376,18 @@ impl Work {
     }
 
     /// Loads every account the batch can post on or decide by; creates those of windows that have just begun.
-    async fn load_accounts(&mut self, book: &mut Book) -> Result<(), StoreError> {
-        let mut keys: BTreeSet<AccountKey> = BTreeSet::new();
-        for lease in book.leases.values() {
-            keys.extend(lease.accounts(book));
-        }
-        // Figures of the agents now: every budget loaded, in its current window
-        keys.extend(book.budgets.values().map(|budget| budget.account_at(self.now)));
+    async fn load_accounts(
+        &mut self,
+        about: &BTreeSet<Scope>,
+        touched: &BTreeSet<LeaseId>,
+        book: &mut Book,
+    ) -> Result<(), StoreError> {
+        let leases = touched.iter().filter_map(|id| book.leases.get(id));
+        let mut keys: BTreeSet<AccountKey> = leases.flat_map(|lease| lease.accounts(book)).collect();
+        // Figures of the agents now: every budget of theirs, in its current window
+        let budgets = about.iter().flat_map(|scope| book.budgets_of(scope));
+        keys.extend(budgets.map(|budget| budget.account_at(self.now)));
+        keys.retain(|key| !book.accounts.contains_key(key));
         self.load_account_rows(book, &mut keys).await?;
         if !keys.is_empty() {
             let mut rows = Rows::new();

@@ -11,12 +11,12 @@ use crate::work::OutboxEvent;
 impl Work {
     /// Collects the events of one command. Amounts are micro-dollars: spent rounded up, granted and left rounded down.
     pub(super) fn emit_for(&mut self, item: &Item, applied: &Applied) {
-        // A lease that ran out is noticed by whatever command comes next
-        if applied.entries.iter().any(|entry| entry.kind == EntryKind::Expire)
-            && let Some(lease) =
-                applied.leases.iter().find(|l| l.ended_by == Some(EndedBy::Expiry)).or(applied.leases.first())
-        {
-            self.emit(event("lease_expired", lease, json!({ "suspense": lease.rest().micros_floor() }), None));
+        // Leases that ran out are noticed by whatever command comes next
+        for entry in applied.entries.iter().filter(|entry| entry.kind == EntryKind::Expire) {
+            let lease = applied.leases.iter().find(|lease| Some(&lease.id) == entry.lease.as_ref());
+            if let Some(lease) = lease {
+                self.emit(event("lease_expired", lease, json!({ "suspense": entry.amount.micros_floor() }), None));
+            }
         }
         match &applied.outcome {
             Outcome::Granted { lease, closed, figures, duplicate: false } => {

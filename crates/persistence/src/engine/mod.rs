@@ -6,9 +6,10 @@
 
 mod checkout;
 mod events;
+mod warm;
 mod write;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use kernel::{LeaseId, ProviderKeyId};
 use ledger::{Applied, Book, Command, Outcome, Rejection};
@@ -17,6 +18,13 @@ use crate::audit::AuditRecord;
 use crate::{StoreError, Work};
 
 pub(crate) use checkout::{LEASE_COLUMNS, budget_from_row, lease_from_row};
+pub(crate) use warm::Warm;
+
+/// For the test of plans.
+#[cfg(test)]
+pub(crate) fn hot_statements() -> Vec<(&'static str, &'static crate::db::Sql)> {
+    [checkout::checkout_statements(), write::write_statements()].concat()
+}
 
 /// What a lease is for, beside its money.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +110,8 @@ pub(crate) struct Checkout {
     book: Book,
     /// The terms of the loaded leases.
     terms: HashMap<LeaseId, LeaseTerms>,
+    /// Keys of the scopes whose budgets were looked for.
+    scopes: HashSet<String>,
     /// The directory's version, where a command depends on it.
     directory_version: Option<i64>,
 }
@@ -135,6 +145,8 @@ impl Work {
             }
         }
         self.write(items, results, &checkout).await?;
+        let Checkout { book, terms, scopes, directory_version } = checkout;
+        self.warm = Some(Warm { book, terms, scopes, directory_version, ..Warm::default() });
         Ok(answers)
     }
 }

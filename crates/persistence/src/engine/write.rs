@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use kernel::{LeaseId, LeaseState, Money, Timestamp};
-use ledger::{Account, AccountKey, Applied, Command, Lease, Outcome};
+use kernel::{BudgetNo, LeaseId, LeaseState, Money, Timestamp};
+use ledger::{Account, AccountKey, Applied, Budget, Command, Lease, Outcome};
 
 use super::{Checkout, Extra, Item, LeaseTerms};
 use crate::db::{args, statements};
@@ -44,6 +44,20 @@ statements! {
         SELECT {int 0}, {text 1}, {blob 2}, {text 3}, {int 4} FROM {rows}";
 }
 
+/// For the test of plans.
+#[cfg(test)]
+pub(super) fn write_statements() -> Vec<(&'static str, &'static crate::db::Sql)> {
+    vec![
+        ("INSERT_LEASES", &*INSERT_LEASES),
+        ("UPDATE_ACTIVE_LEASES", &*UPDATE_ACTIVE_LEASES),
+        ("UPDATE_ENDED_LEASES", &*UPDATE_ENDED_LEASES),
+        ("UPDATE_ACCOUNTS", &*UPDATE_ACCOUNTS),
+        ("UPDATE_BUDGETS", &*UPDATE_BUDGETS),
+        ("INSERT_REPORTS", &*INSERT_REPORTS),
+        ("INSERT_REQUESTS", &*INSERT_REQUESTS),
+    ]
+}
+
 impl Work {
     pub(super) async fn write(
         &mut self,
@@ -54,7 +68,9 @@ impl Work {
         let mut accounts: BTreeMap<AccountKey, Account> = BTreeMap::new();
         let mut leases: BTreeMap<LeaseId, Lease> = BTreeMap::new();
         let mut opened: HashMap<LeaseId, ()> = HashMap::new();
-        let (mut budgets, mut reports, mut requests) = (Rows::new(), Rows::new(), Rows::new());
+        // By number: of several changes to one budget the last counts
+        let mut budgets: BTreeMap<BudgetNo, Budget> = BTreeMap::new();
+        let (mut reports, mut requests) = (Rows::new(), Rows::new());
         for (index, applied) in results {
             let item = &items[index];
             self.emit_for(item, &applied);
@@ -63,11 +79,7 @@ impl Work {
                 opened.insert(lease.id.clone(), ());
             }
             leases.extend(applied.leases.into_iter().map(|lease| (lease.id.clone(), lease)));
-            if let Some(budget) = &applied.budget {
-                let [cap, opened] = [budget.cap.nanos(), budget.opened_window.millis()];
-                budgets.row().int(budget.no.0).int(cap).int(i64::from(budget.enabled)).int(opened);
-                budgets.int(self.now.millis());
-            }
+            budgets.extend(applied.budget.iter().map(|budget| (budget.no, budget.clone())));
             if let Some(((lease, id), cost)) = &applied.report {
                 report_row(&mut reports, item, lease, id, *cost, self.now)?;
             }
@@ -86,7 +98,13 @@ impl Work {
         }
         self.write_leases(leases, &opened, &checkout.terms).await?;
         self.write_accounts(accounts).await?;
-        for (sql, rows) in [(&UPDATE_BUDGETS, budgets), (&INSERT_REPORTS, reports), (&INSERT_REQUESTS, requests)] {
+        let mut changed = Rows::new();
+        for budget in budgets.values() {
+            let [cap, opened] = [budget.cap.nanos(), budget.opened_window.millis()];
+            changed.row().int(budget.no.0).int(cap).int(i64::from(budget.enabled)).int(opened);
+            changed.int(self.now.millis());
+        }
+        for (sql, rows) in [(&UPDATE_BUDGETS, changed), (&INSERT_REPORTS, reports), (&INSERT_REQUESTS, requests)] {
             if !rows.is_empty() {
                 self.tx.run(sql, args![rows.finish()]).await?;
             }

@@ -22,6 +22,12 @@ statements! {
         WHERE (budget_no, window_start) > ($1, $2) ORDER BY budget_no, window_start LIMIT $3";
 }
 
+/// For the test of plans.
+#[cfg(test)]
+pub(crate) fn stretch_statements() -> Vec<(&'static str, &'static crate::db::Sql)> {
+    vec![("BOOKS", &*BOOKS), ("BUDGETS", &*BUDGETS), ("ACCOUNTS", &*ACCOUNTS)]
+}
+
 impl Check {
     pub(super) async fn compare_chains(&mut self, mut chains: HashMap<AgentId, ChainHead>) -> Result<(), StoreError> {
         let mut last = i64::MIN;

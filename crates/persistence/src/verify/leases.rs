@@ -43,6 +43,12 @@ static REPORTED: LazyLock<Sql> = LazyLock::new(|| {
     ))
 });
 
+/// For the test of plans.
+#[cfg(test)]
+pub(crate) fn by_lease_statements() -> Vec<(&'static str, &'static Sql)> {
+    vec![("POSTED", &*POSTED), ("REPORTED", &*REPORTED)]
+}
+
 impl Check {
     pub(super) async fn compare_leases(&mut self, budgets: &HashMap<BudgetNo, Budget>) -> Result<(), StoreError> {
         let mut last = String::new();

@@ -13,6 +13,12 @@ use ledger::AccountKey;
 use crate::db::Tx;
 use crate::{Store, StoreError};
 
+/// For the test of plans.
+#[cfg(test)]
+pub(crate) use books::stretch_statements;
+#[cfg(test)]
+pub(crate) use leases::by_lease_statements;
+
 /// How many problems are described; more are only counted.
 const DESCRIBED: usize = 100;
 

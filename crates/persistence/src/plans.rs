@@ -1,0 +1,223 @@
+//! How the embedded database goes about the questions that are asked all the time: by index, never by reading a table
+//! that grows. Nothing tells it how large the tables are, so what it plans for empty ones it does with full ones.
+
+use kernel::{AgentId, LeaseState, Timestamp, UserId};
+use ledger::{EntryKind, Scope};
+use sqlx::{Connection as _, Row as _};
+
+use crate::db::Sql;
+use crate::{
+    AuditFilter, Backend, JournalFilter, LeaseFilter, Order, SeqCursor, Store, StoreOptions, Visibility, audit_log,
+    balance, engine, journal, leases, outbox, sweep, verify, work,
+};
+
+/// The tables that grow, under the names they have in statements.
+const LARGE: [&str; 20] = [
+    "leases",
+    "l",
+    "reports",
+    "p",
+    "journal",
+    "j",
+    "accounts",
+    "agents",
+    "a",
+    "agent_books",
+    "b",
+    "budgets",
+    "grant_requests",
+    "q",
+    "outbox",
+    "o",
+    "audit",
+    "own",
+    "b2",
+    "users",
+];
+
+struct Planner {
+    connection: sqlx::SqliteConnection,
+    _dir: tempfile::TempDir,
+}
+
+impl Planner {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let url = format!("sqlite://{}?mode=rwc", dir.path().join("plans.db").display());
+        let store = Store::open(&StoreOptions { url: url.clone(), connections: 2 }).await.expect("opens");
+        store.migrate().await.expect("takes the schema");
+        store.close().await;
+        let connection = sqlx::SqliteConnection::connect(&url).await.expect("opens again");
+        Self { connection, _dir: dir }
+    }
+
+    async fn plan(&mut self, sql: &str) -> Vec<String> {
+        let text = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+        let rows = sqlx::query(text).fetch_all(&mut self.connection).await;
+        let rows = rows.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        rows.iter().map(|row| row.get::<String, _>(3)).collect()
+    }
+
+    /// Fails if the plan reads a whole table, be it through an index.
+    async fn assert_searches(&mut self, name: &str, sql: &str) {
+        let plan = self.plan(sql).await;
+        for step in &plan {
+            assert!(scanned(step).is_none(), "{name} reads a whole table:\n{}", plan.join("\n"));
+        }
+    }
+
+    /// Fails if the plan of a list, which ends when it has enough rows, does not follow an index, or sorts.
+    async fn assert_follows(&mut self, name: &str, sql: &str, sorts: bool) {
+        assert!(sql.contains(" LIMIT "), "{name} has no end");
+        let plan = self.plan(sql).await;
+        for step in &plan {
+            let follows = scanned(step).is_none() || step.contains(" USING ") || sql.contains("ORDER BY seq");
+            let follows = follows || sql.contains("ORDER BY j.seq") || sql.contains("ORDER BY p.seq");
+            assert!(follows, "{name} reads a whole table:\n{}", plan.join("\n"));
+            assert!(sorts || !step.contains("TEMP B-TREE"), "{name} sorts:\n{}", plan.join("\n"));
+        }
+    }
+}
+
+/// The large table that the step reads from one end to the other.
+fn scanned(step: &str) -> Option<&str> {
+    let table = step.strip_prefix("SCAN ")?.split(' ').next()?;
+    LARGE.contains(&table).then_some(table)
+}
+
+#[tokio::test]
+async fn what_every_batch_does_goes_by_index() {
+    let mut planner = Planner::start().await;
+    let statements: Vec<(&str, &Sql)> =
+        engine::hot_statements().into_iter().chain(work::hot_statements()).chain(sweep::hot_statements()).collect();
+    assert!(statements.len() > 15);
+    for (name, sql) in statements {
+        for size in [1, 64] {
+            planner.assert_searches(name, &sql.sqlite_text(size)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn lists_are_read_in_the_order_of_an_index() {
+    let mut planner = Planner::start().await;
+    let cursor = Some(SeqCursor(9));
+    let lease_cursor = "1.lease_1".parse().ok();
+    let any = LeaseFilter::default;
+    let waiting = vec![LeaseState::Expired, LeaseState::Revoked];
+    let own = || Visibility::Of(UserId::new("user_1"));
+    let questions = [
+        ("leases", leases::list_question(&any(), lease_cursor.as_ref(), 100), false),
+        (
+            "leases of a time",
+            leases::list_question(&LeaseFilter { from: Some(Timestamp::EPOCH), ..any() }, None, 100),
+            false,
+        ),
+        (
+            "leases of an agent",
+            leases::list_question(&LeaseFilter { agents: vec![AgentId(1)], ..any() }, lease_cursor.as_ref(), 100),
+            false,
+        ),
+        (
+            "revoked leases",
+            leases::list_question(&LeaseFilter { states: vec![LeaseState::Revoked], ..any() }, None, 100),
+            false,
+        ),
+        ("waiting leases", leases::list_question(&LeaseFilter { states: waiting, ..any() }, None, 100), true),
+        ("own leases", leases::list_question(&LeaseFilter { visible_to: own(), ..any() }, None, 100), true),
+        ("journal", journal::list_question(&JournalFilter::default(), cursor, 100), false),
+        (
+            "journal of an agent",
+            journal::list_question(
+                &JournalFilter { agent: Some(AgentId(1)), order: Order::Ascending, ..JournalFilter::default() },
+                cursor,
+                100,
+            ),
+            false,
+        ),
+        (
+            "journal of a lease",
+            journal::list_question(
+                &JournalFilter { lease: Some(kernel::LeaseId::new("x")), ..JournalFilter::default() },
+                cursor,
+                100,
+            ),
+            false,
+        ),
+        (
+            "journal by kind",
+            journal::list_question(
+                &JournalFilter { kinds: vec![EntryKind::Grant], ..JournalFilter::default() },
+                cursor,
+                100,
+            ),
+            false,
+        ),
+        (
+            "own journal",
+            journal::list_question(&JournalFilter { visible_to: own(), ..JournalFilter::default() }, cursor, 100),
+            true,
+        ),
+        ("audit", audit_log::list_question(&AuditFilter::default(), cursor, 100), false),
+        (
+            "audit of a user",
+            audit_log::list_question(
+                &AuditFilter { user: Some(UserId::new("x")), ..AuditFilter::default() },
+                cursor,
+                100,
+            ),
+            false,
+        ),
+        ("sweep", sweep::due_question(Timestamp::EPOCH, 100), false),
+    ];
+    for (name, (sql, _), sorts) in questions {
+        planner.assert_follows(name, &sql, sorts).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_open_is_found_without_what_is_settled() {
+    let mut planner = Planner::start().await;
+    for (scope, index) in [
+        (Scope::Organization, "leases_open"),
+        (Scope::Agent(AgentId(1)), "leases_open"),
+        (Scope::Owner(UserId::new("x")), "leases_open"),
+    ] {
+        let (sql, _) = leases::open_question(Backend::Sqlite, &scope);
+        let plan = planner.plan(&sql).await.join("\n");
+        assert!(plan.contains(index), "{scope:?}: {plan}");
+    }
+    for (name, sql) in leases::open_statements() {
+        let plan = planner.plan(&sql.sqlite_text(1)).await.join("\n");
+        assert!(plan.contains("leases_open"), "{name}: {plan}");
+    }
+    let day = (Timestamp::EPOCH, Some(Timestamp::from_millis(1)));
+    let (sql, _) = balance::question(Backend::Sqlite, &Scope::Organization, day.0, day.1);
+    let plan = planner.plan(&sql).await.join("\n");
+    assert!(plan.contains("leases_created"), "{plan}");
+}
+
+#[tokio::test]
+async fn the_check_of_the_ledger_goes_by_index_and_in_stretches() {
+    let mut planner = Planner::start().await;
+    for (name, sql) in verify::by_lease_statements() {
+        planner.assert_searches(name, &sql.sqlite_text(64)).await;
+    }
+    for (name, sql) in verify::stretch_statements() {
+        planner.assert_follows(name, &sql.sqlite_text(1), false).await;
+    }
+}
+
+#[tokio::test]
+async fn the_outbox_is_read_and_pruned_from_its_ends() {
+    let mut planner = Planner::start().await;
+    for (name, sql) in outbox::hot_statements() {
+        let text = sql.sqlite_text(1);
+        if text.contains(" LIMIT ") {
+            planner.assert_follows(name, &text, false).await;
+        } else {
+            let plan = planner.plan(&text).await.join("\n");
+            assert!(plan.contains("SEARCH h USING INTEGER PRIMARY KEY"), "{name}: {plan}");
+        }
+    }
+}

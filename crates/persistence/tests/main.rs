@@ -7,10 +7,13 @@
 #[macro_use]
 mod support;
 
+mod agents;
 mod audit_log;
 mod budget_history;
 mod budgets;
+mod directory;
 mod engine;
+mod freezes;
 mod journal;
 mod leases;
 mod outbox;

@@ -14,6 +14,8 @@ pub(super) async fn serve(loaded: Loaded) -> Result<(), Failure> {
         for notice in notices.iter().map(String::as_str).chain(server.notices().iter().map(String::as_str)) {
             tracing::warn!("{notice}");
         }
+        // Before anybody is told the address: who knows it may stop the server
+        let stop = signals::told_to_stop();
         let directory = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
         let text = format!(
             "listening on http://{address}\n\
@@ -29,7 +31,7 @@ pub(super) async fn serve(loaded: Loaded) -> Result<(), Failure> {
             print(how_to_log_in(admin).as_bytes())?;
         }
         tracing::info!(address = %server.address(), version = env!("CARGO_PKG_VERSION"), "serving");
-        server.serve(signals::told_to_stop()).await;
+        server.serve(stop).await;
         tracing::info!("stopped");
         Ok::<_, Failure>(())
     }

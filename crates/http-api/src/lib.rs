@@ -48,11 +48,13 @@
 //! | [`system`] | endpoints about the service itself |
 //! | [`auth`](mod@auth), [`users`] | logins; the people behind them |
 
+pub mod agents;
 mod alias;
 pub mod auth;
 pub mod bearer;
 pub mod body;
 pub mod budget;
+pub mod budgets;
 pub mod caller;
 pub mod client_ip;
 pub mod context;
@@ -69,6 +71,8 @@ mod normalize;
 pub mod openapi;
 mod passwords;
 pub mod path;
+pub mod projects;
+pub mod providers;
 pub mod query;
 pub mod service;
 pub mod state;

@@ -22,6 +22,11 @@ use crate::state::ApiState;
         (name = "system", description = "Whether the service works, and what it is"),
         (name = "auth", description = "Logging in, staying logged in, logging out"),
         (name = "users", description = "The people behind the logins"),
+        (name = "agents", description = "Who spends: agents, their keys, their IC tokens, their budgets"),
+        (name = "providers", description = "Provider keys, and who has them"),
+        (name = "projects", description = "Groups of agents"),
+        (name = "budgets", description = "Budgets of projects, owners and the whole installation"),
+        (name = "limits", description = "Budgets of agents in US dollars"),
     ),
 )]
 struct Base;
@@ -34,6 +39,10 @@ pub fn routes() -> OpenApiRouter<ApiState> {
         .merge(crate::control::routes())
         .merge(crate::auth::routes())
         .merge(crate::users::routes())
+        .merge(crate::agents::routes())
+        .merge(crate::providers::routes())
+        .merge(crate::projects::routes())
+        .merge(crate::budgets::routes())
 }
 
 /// The OpenAPI 3.1 document.

@@ -10,6 +10,7 @@ pub mod report;
 pub mod report_batch;
 mod shape;
 
+pub(crate) use key::SECRET_KIND;
 pub(crate) use shape::scope_body;
 
 use utoipa_axum::router::OpenApiRouter;

@@ -25,11 +25,11 @@ const GAUGE_INTERVAL: Duration = Duration::from_secs(15);
 const OUTBOX_KEPT_MS: i64 = 86_400_000;
 
 /// The tasks; they end when this is dropped.
-pub struct Background(Vec<JoinHandle<()>>);
+pub(crate) struct Background(Vec<JoinHandle<()>>);
 
 impl Background {
     /// Starts them.
-    pub fn start(api: &ApiState, config: &Config) -> Self {
+    pub(crate) fn start(api: &ApiState, config: &Config) -> Self {
         let sweep = Duration::from_millis(u64::from(config.budget.sweep_interval_ms));
         Self(vec![
             tokio::spawn(every(sweep, api.clone(), "sweep", sweep_leases)),
@@ -120,7 +120,7 @@ async fn measure(api: ApiState) -> Result<(), StoreError> {
 }
 
 /// Tells the metrics of every batch of the pipeline.
-pub fn observer(metrics: &http_api::metrics::Metrics) -> persistence::Observer {
+pub(crate) fn observer(metrics: &http_api::metrics::Metrics) -> persistence::Observer {
     let pipeline = metrics.pipeline.clone();
     Arc::new(move |batch| {
         pipeline.queue_depth.set(i64::try_from(batch.waiting).unwrap_or(i64::MAX));

@@ -140,6 +140,29 @@ on_both_backends! {
         assert_eq!((found.user.updated_at, found.user.last_login), (t.now(), Some(t.now())));
     }
 
+    async fn a_password_cannot_change_while_a_login_relies_on_it(t: TestStore) {
+        let anna = user(&t, "anna", Role::User).await;
+        let mut work = t.begin().await;
+        let held = work.login_record_for_update(&anna).await.expect("read").expect("found");
+        assert_eq!((&held.user.id, held.password_hash.expose().as_str()), (&anna, "hash of anna"));
+        assert!(work.login_record_for_update(&uid("user_nobody")).await.expect("read").is_none());
+        let change = async {
+            let mut work = t.begin().await;
+            work.set_user_password(&anna, &Secret::new("new".to_owned()), false).await.expect("written");
+            t.commit(work).await;
+        };
+        let login = async {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            let still = work.login_record_for_update(&anna).await.expect("read").expect("found");
+            t.commit(work).await;
+            still.password_hash.expose().clone()
+        };
+        let ((), still) = tokio::join!(change, login);
+        assert_eq!(still, "hash of anna");
+        let after = t.store.login_record_of(&anna).await.expect("read").expect("found");
+        assert_eq!(after.password_hash.expose(), "new");
+    }
+
     async fn suspending_and_activating_have_an_effect_once(t: TestStore) {
         let anna = user(&t, "anna", Role::User).await;
         let mut work = t.begin().await;

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The tables that grow, under the names they have in statements.
-const LARGE: [&str; 20] = [
+const LARGE: &[&str] = &[
     "leases",
     "l",
     "reports",
@@ -22,17 +22,14 @@ const LARGE: [&str; 20] = [
     "accounts",
     "agents",
     "a",
+    "own",
     "agent_books",
     "b",
     "budgets",
     "grant_requests",
     "q",
     "outbox",
-    "o",
     "audit",
-    "own",
-    "b2",
-    "users",
 ];
 
 struct Planner {
@@ -69,10 +66,11 @@ impl Planner {
     /// Fails if the plan of a list, which ends when it has enough rows, does not follow an index, or sorts.
     async fn assert_follows(&mut self, name: &str, sql: &str, sorts: bool) {
         assert!(sql.contains(" LIMIT "), "{name} has no end");
+        // A table whose key is the place is its own index
+        let by_place = ["seq", "j.seq", "p.seq"].iter().any(|place| sql.contains(&format!("ORDER BY {place}")));
         let plan = self.plan(sql).await;
         for step in &plan {
-            let follows = scanned(step).is_none() || step.contains(" USING ") || sql.contains("ORDER BY seq");
-            let follows = follows || sql.contains("ORDER BY j.seq") || sql.contains("ORDER BY p.seq");
+            let follows = scanned(step).is_none() || step.contains(" USING ") || by_place;
             assert!(follows, "{name} reads a whole table:\n{}", plan.join("\n"));
             assert!(sorts || !step.contains("TEMP B-TREE"), "{name} sorts:\n{}", plan.join("\n"));
         }

@@ -113,6 +113,26 @@ on_both_backends! {
         assert_sound(&t).await;
     }
 
+    async fn several_budgets_are_opened_used_and_deleted_in_one_work(t: TestStore) {
+        one_agent(&t, usd(100)).await;
+        let mut work = t.begin().await;
+        work.run(&[grant(1, &lease("a"), usd(3))], TTL_MS).await.expect("run")[0].as_ref().expect("granted");
+        for (id, window) in [("bud_1", Window::None), ("bud_2", Window::Day)] {
+            let new = NewBudget { window, ..budget(id, owner_scope("user_1"), usd(5)) };
+            let view = work.insert_budget(&new, &admin(), None).await.expect("answered").expect("opened");
+            assert_eq!(view.account.leased, usd(3));
+        }
+        work.run(&[grant(1, &lease("b"), usd(9))], TTL_MS).await.expect("run")[0].as_ref().expect("granted");
+        for id in ["bud_1", "bud_2"] {
+            assert!(work.delete_budget(&BudgetId::new(id)).await.expect("answered"));
+        }
+        work.run(&[grant(1, &lease("c"), usd(9))], TTL_MS).await.expect("run")[0].as_ref().expect("granted");
+        t.commit(work).await;
+        let granted = async |name| t.store.lease(&lease(name)).await.expect("read").expect("there").lease.granted;
+        assert_eq!([granted("a").await, granted("b").await, granted("c").await], [usd(3), usd(2), usd(9)]);
+        assert_sound(&t).await;
+    }
+
     async fn a_deleted_budget_limits_nothing_and_its_leases_go_on(t: TestStore) {
         one_agent(&t, usd(100)).await;
         let owner = open(&t, &budget("bud_1", owner_scope("user_1"), usd(5))).await;

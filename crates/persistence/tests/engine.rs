@@ -270,6 +270,17 @@ on_both_backends! {
         assert_sound(&t).await;
     }
 
+    async fn of_several_changes_to_one_budget_in_a_batch_the_last_counts(t: TestStore) {
+        one_agent(&t, usd(10)).await;
+        let no = allocation(&t, 1).await.budget.no;
+        let adjust = |cap| Item::new(Command::Adjust { budget: no, cap, enabled: true, actor: admin(), reason: None });
+        let caps: Vec<Money> = (20..40).map(usd).collect();
+        let items: Vec<Item> = caps.iter().copied().map(adjust).collect();
+        assert!(run(&t, &items).await.iter().all(Result::is_ok));
+        assert_eq!(allocation(&t, 1).await.budget.cap, usd(39));
+        assert_sound(&t).await;
+    }
+
     async fn a_batch_larger_than_one_statement_takes_is_written_whole(t: TestStore) {
         one_agent(&t, usd(10_000)).await;
         let names: Vec<_> = (0..1_100).map(|n| lease(format!("{n:04}"))).collect();

@@ -89,7 +89,7 @@ on_both_backends! {
         one_agent(&t, usd(100)).await;
         let (pipeline, task) = start(&t, &t.store, 256, 16);
         let items = (0..64).map(|n| grant(1, &lease(n), usd(3))).collect();
-        let (granted, refused) = race(&[pipeline.clone()], items).await;
+        let (granted, refused) = race(std::slice::from_ref(&pipeline), items).await;
         assert_eq!((granted, refused), (usd(100), 30), "33 whole tranches, the last dollar, and nothing more");
         assert_eq!(figures(&t, 1).await, [0, usd(100).nanos(), 0, 0]);
         end(pipeline, task).await;
@@ -106,7 +106,7 @@ on_both_backends! {
         let odd = open(&t, &budget("bud_odd", project_scope("proj_odd"), usd(20))).await;
         let (pipeline, task) = start(&t, &t.store, 256, 8);
         let items = (0..128).map(|n| grant(n % 4 + 1, &lease(n), usd(1))).collect();
-        let (granted, refused) = race(&[pipeline.clone()], items).await;
+        let (granted, refused) = race(std::slice::from_ref(&pipeline), items).await;
         assert_eq!((granted, refused), (usd(50), 78));
         let of = async |id| t.store.budget(id, t.now()).await.expect("read").expect("there").account.leased;
         assert_eq!(of(&organization.id).await, usd(50));

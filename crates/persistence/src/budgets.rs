@@ -206,8 +206,6 @@ impl Work {
         let Some(row) = self.tx.row(&INSERT, row).await? else {
             return Ok(Err(BudgetRefusal::Exists));
         };
-        // What was loaded before does not know this budget
-        self.warm = None;
         let budget = Budget {
             no: BudgetNo(row.int(0)?),
             scope: new.scope.clone(),
@@ -240,7 +238,6 @@ impl Work {
             ACCOUNTS_OF = "DELETE FROM accounts WHERE budget_no = $1";
             BUDGET = "DELETE FROM budgets WHERE no = $1";
         }
-        self.warm = None;
         self.tx.run(&ACCOUNTS_OF, args![no.0]).await?;
         self.tx.run(&BUDGET, args![no.0]).await?;
         Ok(Err(rejection.into()))
@@ -320,7 +317,6 @@ impl Work {
 
     /// Ends a budget: it limits nothing any more, and its books stay as they are. `false` if there is none.
     pub async fn delete_budget(&mut self, id: &BudgetId) -> Result<bool, StoreError> {
-        self.warm = None;
         Ok(self.tx.run(&DELETE, args![id.as_str(), self.now]).await? > 0)
     }
 

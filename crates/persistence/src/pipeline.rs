@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::engine::{Answer, Item, Warm};
 use crate::store::Store;
-use crate::{Backend, StoreError};
+use crate::StoreError;
 
 /// How the pipeline is set up.
 #[derive(Clone, Debug)]
@@ -185,8 +185,7 @@ impl Worker {
         let (mut work, generation) = self.store.begin_batch(self.clock.now(), self.warm.take()).await?;
         let answers = work.run(items, self.options.lease_ttl_ms).await?;
         let warm = work.commit_and_keep(&*self.entropy).await?;
-        let keeps = self.store.backend() == Backend::Sqlite;
-        self.warm = warm.filter(|_| keeps).and_then(|warm| warm.kept(generation));
+        self.warm = warm.and_then(|warm| warm.kept(generation));
         Ok(answers)
     }
 }

@@ -72,6 +72,7 @@ impl Store {
         let generation = self.begun.load(Ordering::SeqCst);
         if self.backend() == Backend::Sqlite {
             work.warm = warm.filter(|warm| warm.generation == generation);
+            work.keeps_warm = true;
         }
         Ok((work, generation))
     }

@@ -84,6 +84,9 @@ pub struct Work {
     directory_changed: bool,
     /// What the commands of this work, or of the pipeline's batches before it, have touched.
     pub(crate) warm: Option<Warm>,
+    /// Whether it is a batch of the pipeline on the embedded database; any other work loads what it touches each time,
+    /// because its own statements change rows between its commands.
+    pub(crate) keeps_warm: bool,
 }
 
 impl Work {
@@ -98,6 +101,7 @@ impl Work {
             audit: Vec::new(),
             directory_changed: false,
             warm: None,
+            keeps_warm: false,
         }
     }
 

@@ -94,6 +94,7 @@ async fn prune(api: ApiState) -> Result<(), StoreError> {
         let sessions_before = now.plus_millis(-api.lifetimes.access_secs * 1_000);
         let mut most = work.prune_grant_requests(PRUNE_BATCH).await?;
         most = most.max(work.prune_sessions(sessions_before, PRUNE_BATCH).await?);
+        most = most.max(work.prune_login_failures(now.plus_millis(-86_400_000)).await?);
         most = most.max(work.prune_events(now.plus_millis(-OUTBOX_KEPT_MS), PRUNE_BATCH).await?);
         work.commit(&*api.entropy).await?;
         if most < u64::from(PRUNE_BATCH) {

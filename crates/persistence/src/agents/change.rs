@@ -246,7 +246,6 @@ impl Work {
         let mut book = row.book.clone();
         book.epoch += 1;
         self.put_book(book);
-        self.warm = None;
     }
 
     /// Keeps a book that this work has locked, if it has, in step with its row. What the ledger has loaded before is loaded
@@ -255,6 +254,5 @@ impl Work {
         if let Some(row) = self.books.get_mut(&id) {
             change(&mut row.book);
         }
-        self.warm = None;
     }
 }

@@ -146,7 +146,9 @@ impl Work {
         }
         self.write(items, results, &checkout).await?;
         let Checkout { book, terms, scopes, directory_version } = checkout;
-        self.warm = Some(Warm { book, terms, scopes, directory_version, ..Warm::default() });
+        if self.keeps_warm {
+            self.warm = Some(Warm { book, terms, scopes, directory_version, ..Warm::default() });
+        }
         Ok(answers)
     }
 }

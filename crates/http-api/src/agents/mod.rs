@@ -25,7 +25,7 @@ mod total;
 pub mod update;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use kernel::{AgentId, ErrorCode};
 use persistence::{Agent, AgentView, Visibility, Work};

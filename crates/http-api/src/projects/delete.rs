@@ -46,14 +46,16 @@ pub async fn delete_project(
         return Err(ErrorCode::ProjectProtected.into());
     }
     let deleted = transact!(api, async |work| {
-        let agents_moved = if force { work.move_agents_out_of(&id).await? } else { 0 };
-        match work.delete_project(&id).await? {
-            None => return Err(ErrorCode::ProjectNotFound.into()),
-            Some(0) => {}
-            Some(agents) => {
-                let in_use = ApiError::from(ErrorCode::ProjectInUse).details(json!({ "agent_count": agents }));
-                return Err(in_use.into());
-            }
+        // Locks the project first, so that no agent comes into it while others are moved out
+        let mut agents_left = work.delete_project(&id).await?.ok_or(ErrorCode::ProjectNotFound)?;
+        let mut agents_moved = 0;
+        if agents_left > 0 && force {
+            agents_moved = work.move_agents_out_of(&id).await?;
+            agents_left = work.delete_project(&id).await?.ok_or(ErrorCode::ProjectNotFound)?;
+        }
+        if agents_left > 0 {
+            let in_use = ApiError::from(ErrorCode::ProjectInUse).details(json!({ "agent_count": agents_left }));
+            return Err(in_use.into());
         }
         let mut record = AuditRecord::new("PROJECT_DELETED", "project", &id, caller.audit_actor());
         record.metadata = json!({ "agents_moved": agents_moved });

@@ -145,7 +145,7 @@ INSERT INTO agent_books VALUES (0, '', NULL, 1, 0, 0, 0, zeroblob(32));
 
 CREATE TABLE budgets (
   no INTEGER PRIMARY KEY AUTOINCREMENT,
-  id TEXT NOT NULL UNIQUE,
+  id TEXT NOT NULL,
   scope_key TEXT NOT NULL,
   scope_kind TEXT NOT NULL CHECK (scope_kind IN ('organization', 'project', 'owner', 'owner_project', 'agent')),
   name TEXT,
@@ -161,6 +161,8 @@ CREATE TABLE budgets (
   created_by TEXT,
   deleted_at INTEGER
 ) STRICT;
+-- A budget that gets another window ends, and goes on under its id as a new row.
+CREATE UNIQUE INDEX budgets_id ON budgets (id) WHERE deleted_at IS NULL;
 CREATE UNIQUE INDEX budgets_scope ON budgets (scope_key, budget_window) WHERE deleted_at IS NULL;
 
 CREATE TABLE accounts (

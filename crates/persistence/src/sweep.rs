@@ -56,7 +56,8 @@ pub(crate) fn hot_statements() -> Vec<(&'static str, &'static crate::db::Sql)> {
 
 impl Store {
     /// Looks at active leases whose time has come, the longest overdue first, at most `limit`. Bounded work whatever is
-    /// overdue; call it again while it is [`Sweep::full`], after having dealt with what it found.
+    /// overdue; call it again while it is [`Sweep::full`], after having dealt with what it found. A lease whose expiry is
+    /// refused, which takes damaged books, is to be postponed a little, or it is found first for ever.
     pub async fn leases_to_sweep(&self, now: Timestamp, limit: u32) -> Result<Sweep, StoreError> {
         let (sql, args) = due_question(now, limit);
         let rows = self.db.rows_of(sql, args).await?;

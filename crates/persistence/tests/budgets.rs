@@ -150,6 +150,35 @@ on_both_backends! {
         assert_sound(&t).await;
     }
 
+    async fn another_window_is_another_budget_under_the_same_id(t: TestStore) {
+        one_agent(&t, usd(100)).await;
+        let day = NewBudget { window: Window::Day, ..budget("bud_1", owner_scope("user_1"), usd(5)) };
+        let first = open(&t, &day).await;
+        done(&t, grant(1, &lease("a"), usd(2))).await;
+        let mut work = t.begin().await;
+        assert!(work.delete_budget(&first.id).await.expect("answered"));
+        let week = NewBudget { window: Window::Week, ..day };
+        let second = work.insert_budget(&week, &admin(), None).await.expect("answered").expect("opened");
+        t.commit(work).await;
+        assert_eq!((second.id.clone(), second.account.leased), (first.id, usd(2)));
+        assert!(second.budget.no > first.budget.no);
+        assert_eq!(t.store.budget(&second.id, t.now()).await.expect("read"), Some(second));
+        let mut work = t.begin().await;
+        let taken = NewBudget { window: Window::Month, ..week };
+        let failed = work.insert_budget(&taken, &admin(), None).await;
+        assert!(matches!(failed, Err(StoreError::Duplicate(_))), "{failed:?}");
+        drop(work);
+        assert_sound(&t).await;
+    }
+
+    async fn the_allocation_of_an_agent_cannot_be_ended(t: TestStore) {
+        one_agent(&t, usd(100)).await;
+        let mut work = t.begin().await;
+        assert!(!work.delete_budget(&BudgetId::new("bud_agent_1")).await.expect("answered"));
+        t.commit(work).await;
+        done(&t, grant(1, &lease("a"), usd(2))).await;
+    }
+
     async fn a_cap_may_be_lowered_below_what_is_committed_and_takes_nothing_back(t: TestStore) {
         one_agent(&t, usd(100)).await;
         done(&t, grant(1, &lease("a"), usd(60))).await;

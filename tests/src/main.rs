@@ -7,4 +7,7 @@
 #[macro_use]
 mod harness;
 
+mod books;
+mod caps;
 mod health;
+mod money;

@@ -22,7 +22,7 @@ pub struct StoreOptions {
 #[derive(Clone)]
 pub struct Store {
     pub(crate) db: Db,
-    /// How many units of work outside the pipeline have begun; see [`crate::engine::Warm`].
+    /// How many units of work have begun; see [`crate::engine::Warm`].
     begun: Arc<AtomicU64>,
 }
 
@@ -66,15 +66,17 @@ impl Store {
         Ok(Work::new(tx, now))
     }
 
-    /// Begins a batch of the pipeline; `warm` is what its last one left, and used if it still holds.
+    /// Begins a batch of the pipeline; `warm` is what its last one left, and used if it still holds. Returns what to keep
+    /// under for the next one.
     pub(crate) async fn begin_batch(&self, now: Timestamp, warm: Option<Warm>) -> Result<(Work, u64), StoreError> {
         let mut work = Work::new(self.db.begin().await?, now);
-        let generation = self.begun.load(Ordering::SeqCst);
+        // Counted like any other: should there be a second pipeline, neither trusts what it kept past the other's batches
+        let before = self.begun.fetch_add(1, Ordering::SeqCst);
         if self.backend() == Backend::Sqlite {
-            work.warm = warm.filter(|warm| warm.generation == generation);
+            work.warm = warm.filter(|warm| warm.generation == before);
             work.keeps_warm = true;
         }
-        Ok((work, generation))
+        Ok((work, before + 1))
     }
 
     /// Closes every connection; waits for those in use.

@@ -8,7 +8,8 @@ use kernel::entropy::SeededEntropy;
 use kernel::{AgentId, ManualClock, Money};
 use ledger::{Outcome, Rejection, Scope};
 use persistence::{
-    Answer, Backend, BatchStats, CallFacts, Extra, Item, Pipeline, PipelineOptions, Refused, Store, StoreError,
+    Answer, Backend, BatchStats, BudgetChange, CallFacts, Extra, Item, Pipeline, PipelineOptions, Refused, Store,
+    StoreError,
 };
 use tokio::task::JoinHandle;
 
@@ -132,6 +133,52 @@ on_both_backends! {
         end(one, one_task).await;
         end(two, two_task).await;
         second.close().await;
+        assert_sound(&t).await;
+    }
+
+    async fn two_pipelines_on_one_store_hold_one_cap(t: TestStore) {
+        one_agent(&t, usd(100)).await;
+        let (one, one_task) = start(&t, &t.store, 256, 4);
+        let (two, two_task) = start(&t, &t.store, 256, 4);
+        let items = (0..120).map(|n| grant(1, &lease(n), usd(1))).collect();
+        let (granted, refused) = race(&[one.clone(), two.clone()], items).await;
+        assert_eq!((granted, refused), (usd(100), 20));
+        end(one, one_task).await;
+        end(two, two_task).await;
+        assert_sound(&t).await;
+    }
+
+    async fn what_others_write_between_two_batches_counts_in_the_next(t: TestStore) {
+        people(&t, &[(1, "user_1", None)]).await;
+        allocate(&t, &[(1, usd(100))]).await;
+        let owner = open(&t, &budget("bud_owner", owner_scope("user_1"), usd(10))).await;
+        let (pipeline, task) = start(&t, &t.store, 16, 16);
+        let lent = async |name: &str| match pipeline.run_one(grant(1, &lease(name), usd(8))).await.expect("answered") {
+            Ok(done) => match done.outcome {
+                Outcome::Granted { lease, .. } => lease.granted,
+                other => panic!("{other:?}"),
+            },
+            Err(_) => Money::ZERO,
+        };
+        assert_eq!([lent("a").await, lent("b").await, lent("c").await], [usd(8), usd(2), usd(0)]);
+        let mut work = t.begin().await;
+        let change = BudgetChange { cap: Some(usd(13)), ..BudgetChange::default() };
+        work.adjust_budget(&owner.id, &change, &admin(), None).await.expect("answered").expect("changed");
+        t.commit(work).await;
+        assert_eq!(lent("d").await, usd(3), "another cap");
+        done(&t, give_back(&lease("a"), None)).await;
+        assert_eq!(lent("e").await, usd(8), "money given back");
+        let mut work = t.begin().await;
+        work.delete_budget(&owner.id).await.expect("deleted");
+        t.commit(work).await;
+        assert_eq!(lent("f").await, usd(8), "no budget");
+        let id = kernel::FreezeId::new("frz_1");
+        let mut work = t.begin().await;
+        work.set_freeze(&id, &Scope::Agent(AgentId(1)), "stop", &kernel::UserId::new("user_1")).await.expect("frozen");
+        t.commit(work).await;
+        let stale = pipeline.run_one(refresh(1, &lease("f"), &lease("g"), usd(8), None)).await.expect("answered");
+        assert_eq!(stale, Err(Refused::Ledger(Rejection::StaleEpoch)), "another epoch");
+        end(pipeline, task).await;
         assert_sound(&t).await;
     }
 

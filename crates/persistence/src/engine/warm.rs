@@ -27,7 +27,7 @@ pub(crate) struct Warm {
     /// Keys of the scopes whose budgets, if any, are in the book.
     pub(super) scopes: HashSet<String>,
     pub(super) directory_version: Option<i64>,
-    /// How many other units of work had begun.
+    /// How many units of work had begun, the batch that left it included.
     pub(crate) generation: u64,
 }
 
@@ -37,7 +37,7 @@ impl Warm {
         Self { books, ..self }
     }
 
-    /// What is worth keeping, as it was when so many other units of work had begun.
+    /// What is worth keeping, as it was when so many units of work had begun.
     pub(crate) fn kept(mut self, generation: u64) -> Option<Self> {
         self.generation = generation;
         if self.book.leases.len() > MANY_LEASES {

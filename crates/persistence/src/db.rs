@@ -18,7 +18,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::sqlite::{
     SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
-use sqlx::{PgPool, Postgres, Row as _, Sqlite, SqlitePool, Transaction};
+use sqlx::{Connection as _, PgPool, Postgres, Row as _, Sqlite, SqlitePool, Transaction};
 
 use crate::StoreError;
 use crate::checkpoint::Checkpointer;
@@ -336,10 +336,15 @@ impl Db {
             // A task of its own does that
             .pragma("wal_autocheckpoint", "0")
             .pragma("temp_store", "MEMORY");
-        let writer =
-            SqlitePoolOptions::new().max_connections(1).min_connections(1).connect_with(options.clone()).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(connections.max(2))
+        // A full disk or a failed read ends a transaction within SQLite, of which its driver does not learn: it would take
+        // the connection for one in a transaction for ever, and begin no other
+        let connections_of = |count| {
+            SqlitePoolOptions::new()
+                .max_connections(count)
+                .before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }))
+        };
+        let writer = connections_of(1).min_connections(1).connect_with(options.clone()).await?;
+        let readers = connections_of(connections.max(2))
             .test_before_acquire(false)
             .connect_with(options.clone().pragma("query_only", "ON"))
             .await?;
@@ -502,7 +507,7 @@ impl Tx {
 
 #[cfg(test)]
 mod tests {
-    use super::{Backend, expand, values_list};
+    use super::{Backend, Db, Pools, expand, values_list};
 
     #[test]
     fn placeholders_become_each_databases_own_words() {
@@ -516,5 +521,25 @@ mod tests {
             "SELECT CAST(r.value->>0 AS BIGINT), decode(r.value->>1, 'hex') \
              FROM jsonb_array_elements($1::jsonb) AS r(value) FOR UPDATE"
         );
+    }
+
+    /// SQLite ends a transaction by itself when the disk is full; the writer must be usable when there is room again.
+    #[tokio::test]
+    async fn a_full_disk_does_not_outlast_itself() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let url = format!("sqlite://{}?mode=rwc", directory.path().join("full.db").display());
+        let db = Db::open(&url, 2).await.expect("opens");
+        let Pools::Sqlite { writer, .. } = &db.pools else { unreachable!("it is SQLite") };
+        sqlx::raw_sql("CREATE TABLE t (x BLOB)").execute(writer).await.expect("created");
+        sqlx::raw_sql("PRAGMA max_page_count = 3").execute(writer).await.expect("no room");
+        statements! { FILL = "INSERT INTO t (x) VALUES (zeroblob(100000))"; }
+        let mut tx = db.begin().await.expect("begins");
+        let full = tx.run(&FILL, args![]).await.expect_err("the disk is full");
+        assert!(matches!(full, crate::StoreError::Unavailable(_)), "{full:?}");
+        drop(tx);
+        sqlx::raw_sql("PRAGMA max_page_count = 100000").execute(writer).await.expect("room again");
+        let mut tx = db.begin().await.expect("begins again");
+        tx.run(&FILL, args![]).await.expect("there is room");
+        tx.commit().await.expect("committed");
     }
 }

@@ -1,4 +1,4 @@
-//! The closed list of error codes (contract §1.6). Codes never change; texts may.
+//! The closed list of error codes of the HTTP contract. Codes never change; texts may.
 
 macro_rules! codes {
     ($($status:literal { $($name:ident = $text:literal,)* })*) => {

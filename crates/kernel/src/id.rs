@@ -108,7 +108,7 @@ impl ProjectId {
 }
 
 impl AgentId {
-    /// Reads `12` or `agent_12`, as agents are named in paths and queries (contract §1.1).
+    /// Reads `12` or `agent_12`, as agents are named in paths and queries.
     pub fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_prefix("agent_").unwrap_or(text);
         let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());

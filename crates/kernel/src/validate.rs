@@ -1,6 +1,6 @@
 //! Reading untrusted JSON: every failing field is named, missing and mistyped ones included.
 //!
-//! Deriving a deserialiser stops at the first mistake; the contract (§1.2) wants them all. A request type implements
+//! Deriving a deserialiser stops at the first mistake; the HTTP contract wants them all. A request type implements
 //! [`FromFields`] and reads its fields one after the other; each reader records what is wrong and returns `None`.
 //! Unknown fields are ignored, and `null` is the same as absent except where a field is read as a [`Patch`].
 //!

@@ -158,10 +158,10 @@ pub struct UpdateBudget {
     /// Another cap, micro-dollars; may lie below what is committed.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<i64>, minimum = 1, maximum = 1_000_000_000_000_000_u64))]
     pub cap_microdollars: Option<Money>,
-    /// Another window.
+    /// Cannot change; taken if it is the one the budget has.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub window: Option<Window>,
-    /// Another IANA time zone.
+    /// Cannot change; taken if it is the one the budget has.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub time_zone: Option<Zone>,
     /// At most 10 percentages of the cap, 1 to 1000, ascending.

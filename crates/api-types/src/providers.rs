@@ -120,7 +120,8 @@ pub struct ProjectKeyAssigned {
     pub assigned: bool,
 }
 
-/// A provider key to be stored. Has no `Debug`: it carries a secret.
+/// A provider key to be stored.
+// No `Debug`: it carries a secret.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CreateProviderKey {
     /// Which provider it is for, `[a-z0-9-]{1,50}`; never changes.
@@ -161,7 +162,8 @@ impl FromFields for CreateProviderKey {
     }
 }
 
-/// What is to change of a provider key; what is not given stays. Has no `Debug`: it may carry a secret.
+/// What is to change of a provider key; what is not given stays.
+// No `Debug`: it may carry a secret.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UpdateProviderKey {
     /// Cannot change; taken if it is the one the key has.

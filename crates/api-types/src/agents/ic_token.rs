@@ -19,7 +19,8 @@ impl FromFields for IssueIcToken {
     }
 }
 
-/// A new token. Shown once, and has no `Debug`: it must not reach a log.
+/// A new token. Shown once.
+// No `Debug`: it must not reach a log.
 #[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct IssuedIcToken {

@@ -352,20 +352,38 @@ on_both_backends! {
                         work.adjust_budget(&new.id, &change, &admin(), None).await.expect("no deadlock").expect("changed");
                         work.commit(&t.entropy).await.expect("committed");
                     }
-                    if round < 5 {
-                        let mut work = store.begin(t.now()).await.expect("begun");
-                        assert!(work.delete_budget(&new.id).await.expect("deleted"));
-                        work.commit(&t.entropy).await.expect("committed");
+                    let mut work = store.begin(t.now()).await.expect("begun");
+                    assert!(work.delete_budget(&new.id).await.expect("deleted"));
+                    if round == 5 {
+                        let day = NewBudget { window: Window::Day, ..new };
+                        work.insert_budget(&day, &admin(), None).await.expect("answered").expect("opened");
                     }
+                    work.commit(&t.entropy).await.expect("committed");
                 }
             }));
         }
+        // And by number, as allocations are, on the budget that everybody's money counts in
+        let hot = open(&t, &NewBudget { window: Window::Month, ..budget("bud_hot", owner_scope("user_1"), usd(900)) }).await;
+        let adjusting = tokio::spawn({
+            let (t, store) = (Arc::clone(&t), second.clone());
+            async move {
+                for cap in 0..40 {
+                    let command =
+                        Command::Adjust { budget: hot.budget.no, cap: usd(900 + cap), enabled: true, actor: admin(), reason: None };
+                    let mut work = store.begin(t.now()).await.expect("begun");
+                    let answer = work.run(&[Item::new(command)], TTL_MS).await.expect("no deadlock").remove(0);
+                    work.commit(&t.entropy).await.expect("committed");
+                    answer.expect("adjusted");
+                }
+            }
+        });
+        tasks.push(adjusting);
         for task in tasks {
             task.await.expect("a task ends well");
         }
-        let all = (kernel::Timestamp::EPOCH, None);
         for view in t.store.budgets(&BudgetFilter::default(), t.now(), Page::first(100)).await.expect("listed").rows {
-            let summed = t.store.scope_balance(&view.budget.scope, all).await.expect("summed");
+            let bounds = (view.window_start, view.window_end);
+            let summed = t.store.scope_balance(&view.budget.scope, bounds).await.expect("summed");
             assert_eq!(view.account, summed, "{}", view.id);
         }
         assert_sound(&t).await;

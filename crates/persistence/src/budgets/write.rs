@@ -20,10 +20,10 @@ statements! {
         ON CONFLICT (scope_key, budget_window) WHERE deleted_at IS NULL DO NOTHING RETURNING no";
     /// Keeps everybody away who would change a lease or bring an agent into the scope; readers go on.
     LOCK_ALL_BOOKS = "SELECT 1" | "LOCK TABLE agent_books IN EXCLUSIVE MODE";
-    NUMBER = "SELECT no, cap, enabled FROM budgets WHERE id = $1 AND deleted_at IS NULL {for_change}";
+    NOW = "SELECT cap, enabled FROM budgets WHERE no = $1 AND deleted_at IS NULL";
     DESCRIBE = "UPDATE budgets SET name = CASE WHEN $2 = 1 THEN $3 ELSE name END, thresholds = COALESCE($4, thresholds), \
         updated_at = $5 WHERE no = $1";
-    DELETE = "UPDATE budgets SET deleted_at = $2, updated_at = $2 WHERE id = $1 AND deleted_at IS NULL \
+    DELETE = "UPDATE budgets SET deleted_at = $2, updated_at = $2 WHERE no = $1 AND deleted_at IS NULL \
         AND source <> 'agent_allocation'";
     ALLOCATION = "SELECT no FROM budgets WHERE scope_key = $1 AND budget_window = 'none' AND deleted_at IS NULL";
 }
@@ -32,8 +32,8 @@ impl Work {
     /// Opens a budget. It starts from what the leases of its scope have brought into the current window, so nobody may
     /// change one meanwhile: the books of every agent of the scope are locked until the commit.
     ///
-    /// To be called before anything else in this work locks books, or two such works wait for each other and one of them
-    /// fails as [`StoreError::Collision`].
+    /// To be called before anything else in this work locks books or budgets, or two such works wait for each other and one
+    /// of them fails as [`StoreError::Collision`].
     pub async fn insert_budget(
         &mut self,
         new: &NewBudget,
@@ -129,12 +129,13 @@ impl Work {
             reason: reason.map(str::to_owned),
         };
         if change.cap.is_some() || change.enabled.is_some() {
-            // The books are locked before the budget is; what the change leaves as it is, is read under the lock
+            // Whoever changes or ends a budget holds the book of the system: what this change leaves as it is, is read
+            // under that lock. The budget itself is locked by the command, in the order of the numbers
             self.lock_budget_books(no).await?;
-            let Some(row) = self.tx.row(&NUMBER, args![id.as_str()]).await? else {
+            let Some(row) = self.tx.row(&NOW, args![no.0]).await? else {
                 return Ok(Err(BudgetRefusal::NotFound));
             };
-            let (cap, enabled) = (row.money(1)?, row.flag(2)?);
+            let (cap, enabled) = (row.money(0)?, row.flag(1)?);
             let command = command(change.cap.unwrap_or(cap), change.enabled.unwrap_or(enabled));
             if let Err(rejection) = self.run_budget_command(command).await? {
                 return Ok(Err(rejection.into()));
@@ -149,14 +150,17 @@ impl Work {
     }
 
     async fn lock_budget_books(&mut self, no: BudgetNo) -> Result<(), StoreError> {
-        statements! { SCOPE = "SELECT scope_key FROM budgets WHERE no = $1"; }
         let mut books = BTreeSet::from([SYSTEM_CHAIN]);
-        if let Some(row) = self.tx.row(&SCOPE, args![no.0]).await?
-            && let Some(Scope::Agent(agent)) = Scope::from_key(&row.text(0)?)
-        {
+        if let Some(Scope::Agent(agent)) = self.scope_of(no).await? {
             books.insert(agent);
         }
         self.lock_books(&books, std::iter::empty()).await
+    }
+
+    async fn scope_of(&mut self, no: BudgetNo) -> Result<Option<Scope>, StoreError> {
+        statements! { SCOPE = "SELECT scope_key FROM budgets WHERE no = $1"; }
+        let row = self.tx.row(&SCOPE, args![no.0]).await?;
+        Ok(row.map(|row| row.text(0)).transpose()?.and_then(|key| Scope::from_key(&key)))
     }
 
     async fn run_budget_command(&mut self, command: Command) -> Result<Result<(), Rejection>, StoreError> {
@@ -175,7 +179,12 @@ impl Work {
     /// Another window or time zone is another budget: end the old one and open a new one under the same id in one work. It
     /// starts from what the leases of the scope say of its window.
     pub async fn delete_budget(&mut self, id: &BudgetId) -> Result<bool, StoreError> {
-        Ok(self.tx.run(&DELETE, args![id.as_str(), self.now]).await? > 0)
+        let Some(no) = self.budget_no(id).await? else { return Ok(false) };
+        // As for opening one, which may follow: the books before the budget
+        if let Some(scope) = self.scope_of(no).await? {
+            self.lock_scope(&scope).await?;
+        }
+        Ok(self.tx.run(&DELETE, args![no.0, self.now]).await? > 0)
     }
 
     /// The number of a budget that has not been deleted.

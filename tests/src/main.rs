@@ -11,3 +11,4 @@ mod books;
 mod caps;
 mod health;
 mod money;
+mod tokens;

@@ -7,6 +7,7 @@
 #[macro_use]
 mod support;
 
+mod adversary;
 mod agents;
 mod audit_log;
 mod budget_history;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use kernel::{AgentId, BudgetNo, EndedBy, LeaseId, LeaseState, ProjectId, ProviderKeyId, UserId, Window};
+use kernel::{AgentId, BudgetNo, EndedBy, LeaseId, LeaseState, ProjectId, ProviderKeyId, Timestamp, UserId, Window};
 use ledger::{
     Account, AccountKey, AgentBook, Book, Budget, ChainHead, Command, GrantRecord, IdempotencyKey, Lease, Scope,
     Settlement,
@@ -10,11 +10,11 @@ use ledger::{
 
 use super::{Checkout, Item, LeaseTerms, Warm};
 use crate::balance::granted_in;
-use crate::db::{Row, args, statements};
+use crate::db::{Row, Value, args, statements};
 use crate::filter::Filter;
 use crate::rows::Rows;
 use crate::work::{BookRow, SYSTEM_CHAIN};
-use crate::{StoreError, Work};
+use crate::{Backend, StoreError, Work};
 
 /// The columns [`lease_from_row`] reads, from `leases AS l`.
 pub(crate) const LEASE_COLUMNS: &str = "l.id, l.agent_id, l.owner_id, l.project_id, l.epoch, l.granted, l.state, \
@@ -47,6 +47,8 @@ statements! {
     ACCOUNTS = "SELECT budget_no, window_start, spent, leased, suspense, overrun FROM accounts \
         WHERE (budget_no, window_start) IN (SELECT {int 0}, {int 1} FROM {rows}) \
         ORDER BY budget_no, window_start {for_update}";
+    ACCOUNTS_THERE = "SELECT budget_no, window_start FROM accounts \
+        WHERE (budget_no, window_start) IN (SELECT {int 0}, {int 1} FROM {rows})";
     OPEN_ACCOUNTS = "INSERT INTO accounts (budget_no, window_start, spent, leased, suspense, overrun) \
         SELECT {int 0}, {int 1}, 0, 0, 0, 0 FROM {rows} WHERE true ORDER BY 1, 2 ON CONFLICT DO NOTHING";
     REPORTS = "SELECT p.lease_id, p.request_id, p.cost FROM reports AS p \
@@ -66,6 +68,7 @@ pub(super) fn checkout_statements() -> Vec<(&'static str, &'static crate::db::Sq
         ("BUDGETS_HELD", &*BUDGETS_HELD),
         ("BUDGETS_CHANGED", &*BUDGETS_CHANGED),
         ("ACCOUNTS", &*ACCOUNTS),
+        ("ACCOUNTS_THERE", &*ACCOUNTS_THERE),
         ("OPEN_ACCOUNTS", &*OPEN_ACCOUNTS),
         ("REPORTS", &*REPORTS),
     ]
@@ -388,14 +391,31 @@ impl Work {
         let budgets = about.iter().flat_map(|scope| book.budgets_of(scope));
         keys.extend(budgets.map(|budget| budget.account_at(self.now)));
         keys.retain(|key| !book.accounts.contains_key(key));
+        if self.tx.backend() == Backend::Postgres {
+            self.open_windows(&keys).await?;
+        }
         self.load_account_rows(book, &mut keys).await?;
         if !keys.is_empty() {
-            let mut rows = Rows::new();
-            for key in &keys {
-                rows.row().int(key.budget.0).int(key.window_start.millis());
-            }
-            self.tx.run(&OPEN_ACCOUNTS, args![rows.finish()]).await?;
+            self.tx.run(&OPEN_ACCOUNTS, args![key_rows(&keys)]).await?;
             self.load_account_rows(book, &mut keys).await?;
+        }
+        Ok(())
+    }
+
+    /// Creates the accounts of windows that have just begun before any account is locked. Two who find them missing after
+    /// they have locked others would wait for each other: one for the new account, the other for a lock of the first.
+    async fn open_windows(&mut self, keys: &BTreeSet<AccountKey>) -> Result<(), StoreError> {
+        // An account without a window is as old as its budget
+        let mut missing: BTreeSet<AccountKey> =
+            keys.iter().filter(|key| key.window_start != Timestamp::EPOCH).copied().collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        for row in self.tx.rows(&ACCOUNTS_THERE, args![key_rows(&missing)]).await? {
+            missing.remove(&AccountKey { budget: BudgetNo(row.int(0)?), window_start: row.time(1)? });
+        }
+        if !missing.is_empty() {
+            self.tx.run(&OPEN_ACCOUNTS, args![key_rows(&missing)]).await?;
         }
         Ok(())
     }
@@ -405,11 +425,7 @@ impl Work {
         if keys.is_empty() {
             return Ok(());
         }
-        let mut rows = Rows::new();
-        for key in keys.iter() {
-            rows.row().int(key.budget.0).int(key.window_start.millis());
-        }
-        for row in self.tx.rows(&ACCOUNTS, args![rows.finish()]).await? {
+        for row in self.tx.rows(&ACCOUNTS, args![key_rows(keys)]).await? {
             let key = AccountKey { budget: BudgetNo(row.int(0)?), window_start: row.time(1)? };
             let account = Account {
                 spent: row.money(2)?,
@@ -436,6 +452,14 @@ impl Work {
         }
         Ok(())
     }
+}
+
+fn key_rows(keys: &BTreeSet<AccountKey>) -> Value {
+    let mut rows = Rows::new();
+    for key in keys {
+        rows.row().int(key.budget.0).int(key.window_start.millis());
+    }
+    rows.finish()
 }
 
 /// Reads `no, scope_key, cap, budget_window, time_zone, enabled, opened_window`.

@@ -5,12 +5,13 @@
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program for people; it stops at the first surprise")]
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kernel::entropy::SeededEntropy;
 use kernel::{AgentId, BudgetNo, Clock, LeaseId, Money, ProviderKeyId, SystemClock, Window, Zone};
 use ledger::{Account, Actor, Budget, Command, Scope, Spending};
 use persistence::{CallFacts, Extra, Item, LeaseTerms, Pipeline, PipelineOptions, Store, StoreOptions};
+use tokio::time::Instant;
 
 fn report(lease: &LeaseId, id: String) -> Item {
     let spending = Spending { id, cost: Money::from_nanos(1_000_000), occurred_at: SystemClock.now() };

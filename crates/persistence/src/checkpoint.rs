@@ -20,6 +20,7 @@ const TOO_LONG: i64 = 65_536;
 /// Ends the task when the last handle is dropped.
 #[derive(Clone)]
 pub(crate) struct Checkpointer {
+    connection: SqlitePool,
     written: Arc<AtomicBool>,
     wake: Arc<tokio::sync::Notify>,
     _task: Arc<AbortOnDrop>,
@@ -37,8 +38,13 @@ impl Checkpointer {
     /// Starts the task; it sleeps while nothing is written.
     pub(crate) fn start(connection: SqlitePool) -> Self {
         let (written, wake) = (Arc::new(AtomicBool::new(false)), Arc::new(tokio::sync::Notify::new()));
-        let task = tokio::spawn(run(connection, Arc::clone(&written), Arc::clone(&wake)));
-        Self { written, wake, _task: Arc::new(AbortOnDrop(task)) }
+        let task = tokio::spawn(run(connection.clone(), Arc::clone(&written), Arc::clone(&wake)));
+        Self { connection, written, wake, _task: Arc::new(AbortOnDrop(task)) }
+    }
+
+    /// Closes its connection; waits for what it is doing. The last connection to close leaves no log behind.
+    pub(crate) async fn close(&self) {
+        self.connection.close().await;
     }
 
     /// Tells it that a transaction was committed.
@@ -56,6 +62,7 @@ async fn run(connection: SqlitePool, written: Arc<AtomicBool>, wake: Arc<tokio::
         written.store(false, Ordering::Relaxed);
         let pages = match checkpoint(&connection, "PRAGMA wal_checkpoint(NOOP)").await {
             Ok(pages) => pages,
+            Err(sqlx::Error::PoolClosed) => return,
             Err(error) => {
                 tracing::debug!(%error, "the write-ahead log could not be looked at");
                 continue;

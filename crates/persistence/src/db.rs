@@ -18,7 +18,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::sqlite::{
     SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
-use sqlx::{Connection as _, PgPool, Postgres, Row as _, Sqlite, SqlitePool, Transaction};
+use sqlx::{Connection as _, Executor as _, PgPool, Postgres, Row as _, Sqlite, SqlitePool, Transaction};
 
 use crate::StoreError;
 use crate::checkpoint::Checkpointer;
@@ -276,6 +276,11 @@ macro_rules! bound {
     }};
 }
 
+/// What must hold whatever the database or the role was set up with: an answered write is durable, and what is read after
+/// a lock was had is as its last holder left it. Settings that are stricter about durability stay.
+const PG_SESSION: &str = "SET default_transaction_isolation = 'read committed'; \
+    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
+
 /// An open database.
 #[derive(Clone)]
 pub(crate) struct Db {
@@ -305,6 +310,7 @@ impl Db {
                 .acquire_timeout(Duration::from_secs(10))
                 // One round trip fewer for each use; a dead connection shows itself by the statement's own error
                 .test_before_acquire(false)
+                .after_connect(|connection, _| Box::pin(async { connection.execute(PG_SESSION).await.map(drop) }))
                 .connect_with(options)
                 .await?;
             Ok(Self { pools: Pools::Postgres(pool), checkpointer: None, _lock: None })
@@ -418,8 +424,11 @@ impl Db {
 
     /// Closes every connection; waits for those in use.
     pub(crate) fn close(&self) -> impl Future<Output = ()> + Send + 'static {
-        let pools = self.pools.clone();
+        let (pools, checkpointer) = (self.pools.clone(), self.checkpointer.clone());
         async move {
+            if let Some(checkpointer) = checkpointer {
+                checkpointer.close().await;
+            }
             match pools {
                 Pools::Sqlite { writer, readers } => {
                     readers.close().await;

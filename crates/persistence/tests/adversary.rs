@@ -467,3 +467,108 @@ async fn assert_grants_fit(t: &TestStore) {
     }
     assert!(grants > 20, "{grants}");
 }
+
+/// A restart of the database server: what was on its way fails so that it may be tried again, and what comes then is
+/// served, without anybody restarting this server.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lost_connections_are_told_as_such_and_replaced() {
+    if !crate::support::ready(Backend::Postgres) {
+        return;
+    }
+    let t = TestStore::start(Backend::Postgres).await;
+    one_agent(&t, usd(100)).await;
+    let (pipeline, task) = pipeline(&t.store, &Arc::new(ManualClock::new(t.now())));
+    // Several connections are open
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        open.push(t.begin().await);
+    }
+    drop(open);
+    pipeline.run_one(grant(1, &lease("before"), usd(1))).await.expect("answered").expect("granted");
+    t.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+         WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    )
+    .await;
+    let mut tries = 0;
+    while let Err(error) = pipeline.run_one(grant(1, &lease("after"), usd(1))).await {
+        assert!(error.is_transient(), "{error:?}");
+        tries += 1;
+        assert!(tries < 10, "dead connections are not tried twice");
+    }
+    drop(pipeline);
+    task.await.expect("the pipeline ends");
+    assert_eq!(figures(&t, 1).await, [0, usd(2).nanos(), 0, 0]);
+    assert_sound(&t).await;
+}
+
+/// Whatever the database was set up with: an answer means that the write survives a crash of its server.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_are_durable_even_where_the_database_is_set_to_lazy_ones() {
+    if !crate::support::ready(Backend::Postgres) {
+        return;
+    }
+    let t = TestStore::start(Backend::Postgres).await;
+    t.execute(
+        "DO $$ BEGIN EXECUTE 'ALTER DATABASE ' || current_database() || ' SET synchronous_commit = off'; END $$; \
+         CREATE FUNCTION refuse_lazy() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         IF current_setting('synchronous_commit') = 'off' THEN RAISE EXCEPTION 'lazy'; END IF; RETURN NEW; END $$; \
+         CREATE TRIGGER lazy BEFORE UPDATE ON heads FOR EACH ROW EXECUTE FUNCTION refuse_lazy()",
+    )
+    .await;
+    let store = Store::open(&t.options).await.expect("a server that comes later");
+    let mut work = store.begin(t.now()).await.expect("begins");
+    work.directory_changes();
+    work.commit(&t.entropy).await.expect("synchronous");
+    store.close().await;
+}
+
+/// After an orderly stop all is in the one file, so that a copy of it is a copy of everything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_embedded_database_that_was_closed_has_no_log_beside_it() {
+    if !crate::support::ready(Backend::Sqlite) {
+        return;
+    }
+    let t = TestStore::start(Backend::Sqlite).await;
+    one_agent(&t, usd(100)).await;
+    // Its log has been looked at
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    done(&t, grant(1, &lease("a"), usd(1))).await;
+    t.store.close().await;
+    let path = t.options.url.strip_prefix("sqlite://").and_then(|rest| rest.strip_suffix("?mode=rwc")).expect("a path");
+    let log = std::fs::metadata(format!("{path}-wal")).map_or(0, |found| found.len());
+    assert_eq!(log, 0);
+}
+
+/// A batch that fails after the ledger has taken it over leaves nothing behind, in the database or in what is kept for the
+/// next one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_fails_late_leaves_nothing_behind() {
+    if !crate::support::ready(Backend::Sqlite) {
+        return;
+    }
+    let t = TestStore::start(Backend::Sqlite).await;
+    one_agent(&t, usd(100)).await;
+    let (pipeline, task) = pipeline(&t.store, &Arc::new(ManualClock::new(t.now())));
+    let [a, b] = ["a", "b"].map(lease);
+    pipeline.run_one(grant(1, &a, usd(10))).await.expect("answered").expect("granted");
+    t.execute(
+        "CREATE TRIGGER refuse BEFORE INSERT ON outbox WHEN NEW.kind = 'llm_call' BEGIN SELECT RAISE(ABORT, 'no'); END",
+    )
+    .await;
+    let items = vec![grant(1, &b, usd(5)), report(&t, &a, "r", usd(3)), give_back(&a, None)];
+    pipeline.run(items.clone()).await.expect_err("the database refuses");
+    // Beside others, each by itself
+    let (one, two) = tokio::join!(pipeline.run(items.clone()), pipeline.run_one(total(&a, usd(2))));
+    one.expect_err("the database refuses");
+    two.expect("answered").expect("booked");
+    assert_eq!(figures(&t, 1).await, [2, 8, 0, 0].map(|n| usd(n).nanos()));
+    t.execute("DROP TRIGGER refuse").await;
+    for answer in pipeline.run(items).await.expect("written") {
+        answer.expect("done");
+    }
+    assert_eq!(figures(&t, 1).await, [3, 5, 0, 0].map(|n| usd(n).nanos()));
+    drop(pipeline);
+    task.await.expect("the pipeline ends");
+    assert_sound(&t).await;
+}

@@ -164,6 +164,8 @@ impl Work {
         reason: &str,
         by: &UserId,
     ) -> Result<SetFreeze, StoreError> {
+        // Nobody moves into the scope, or is lent money in it, until this is decided
+        self.lock_scope(scope).await?;
         let key = scope.key();
         let values = args![id.as_str(), key.as_str(), scope.kind().as_str(), reason, self.now, by.as_str()];
         let created = self.tx.run(&INSERT, values).await? == 1;

@@ -4,16 +4,20 @@
 //! transaction with a fixed number of statements, commits once, and only then answers everybody: while one batch is
 //! being made durable the next one gathers. A full queue is refused at once instead of growing.
 
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use kernel::{Clock, Entropy};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::StoreError;
 use crate::engine::{Answer, Item, Warm};
 use crate::store::Store;
-use crate::StoreError;
 
 /// How the pipeline is set up.
 #[derive(Clone, Debug)]
@@ -170,7 +174,7 @@ impl Worker {
     async fn commit(&mut self, items: &[Item]) -> Reply {
         let mut tries = 0;
         loop {
-            match self.attempt(items).await {
+            match caught(self.attempt(items)).await {
                 Err(StoreError::Collision) if tries < 5 => {
                     tries += 1;
                     tokio::time::sleep(Duration::from_millis(5 << tries)).await;
@@ -188,4 +192,14 @@ impl Worker {
         self.warm = warm.and_then(|warm| warm.kept(generation));
         Ok(answers)
     }
+}
+
+/// A defect that one command meets must not end the task that serves all: the batch fails, its transaction is dropped.
+async fn caught(attempt: impl Future<Output = Reply>) -> Reply {
+    let mut attempt = pin!(attempt);
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| attempt.as_mut().poll(cx))) {
+        Ok(poll) => poll,
+        Err(_) => Poll::Ready(Err(StoreError::Corrupt("a batch met a defect and panicked".to_owned()))),
+    })
+    .await
 }

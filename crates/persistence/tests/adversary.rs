@@ -17,7 +17,7 @@ use sqlx::{Column as _, Connection as _, Row as _, ValueRef as _};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::residents::{token, uid};
+use crate::residents::{epoch, token, uid};
 use crate::support::{TTL_MS, TestStore};
 use crate::world::*;
 
@@ -571,4 +571,57 @@ async fn a_batch_that_fails_late_leaves_nothing_behind() {
     drop(pipeline);
     task.await.expect("the pipeline ends");
     assert_sound(&t).await;
+}
+
+/// A freeze that begins while an agent is on its way into the scope covers it: its epoch rises, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_freeze_covers_agents_that_are_just_moving_into_the_scope() {
+    if !crate::support::ready(Backend::Postgres) {
+        return;
+    }
+    let t = Arc::new(TestStore::start(Backend::Postgres).await);
+    people(&t, &[(1, "user_1", None), (2, "user_1", Some("proj_1"))]).await;
+    let mut moving = t.begin().await;
+    let change = AgentChange { project: Some(Some(ProjectId::new("proj_1"))), ..AgentChange::default() };
+    moving.update_agent(AgentId(1), &change).await.expect("moved");
+    let other = Arc::clone(&t);
+    let freezing = tokio::spawn(async move {
+        let mut work = other.begin().await;
+        let set = work.set_freeze(&FreezeId::new("frz_1"), &project_scope("proj_1"), "why", &uid("user_admin")).await;
+        other.commit(work).await;
+        set.expect("set")
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    t.commit(moving).await;
+    assert_eq!(freezing.await.expect("ends").agents_affected, 2);
+    assert_eq!([epoch(&t, AgentId(1)).await, epoch(&t, AgentId(2)).await], [2, 2]);
+}
+
+/// A clock that fails when told to.
+struct Faulty(ManualClock, std::sync::atomic::AtomicBool);
+
+impl kernel::Clock for Faulty {
+    fn now(&self) -> kernel::Timestamp {
+        assert!(!self.1.swap(false, Ordering::SeqCst), "a defect");
+        self.0.now()
+    }
+}
+
+on_both_backends! {
+    async fn a_defect_met_by_one_batch_does_not_end_the_pipeline(t: TestStore) {
+        one_agent(&t, usd(100)).await;
+        let clock = Arc::new(Faulty(ManualClock::new(t.now()), false.into()));
+        let options = PipelineOptions { lease_ttl_ms: TTL_MS, ..PipelineOptions::default() };
+        let entropy = Arc::new(SeededEntropy::new(7));
+        let watched = Arc::<Faulty>::clone(&clock);
+        let (pipeline, task) = Pipeline::start(t.store.clone(), watched, entropy, options, Arc::new(|_| {}));
+        pipeline.run_one(grant(1, &lease("a"), usd(1))).await.expect("answered").expect("granted");
+        clock.1.store(true, Ordering::SeqCst);
+        let refused = pipeline.run_one(grant(1, &lease("b"), usd(1))).await.expect_err("a defect");
+        assert!(!matches!(refused, StoreError::Closing), "{refused:?}");
+        pipeline.run_one(grant(1, &lease("c"), usd(1))).await.expect("answered").expect("granted");
+        drop(pipeline);
+        task.await.expect("the pipeline ends");
+        assert_eq!(figures(&t, 1).await, [0, usd(2).nanos(), 0, 0]);
+    }
 }

@@ -98,7 +98,7 @@ impl Work {
     }
 
     /// Locks the books of everybody whose leases count in the scope, and keeps out who might come to.
-    async fn lock_scope(&mut self, scope: &Scope) -> Result<(), StoreError> {
+    pub(crate) async fn lock_scope(&mut self, scope: &Scope) -> Result<(), StoreError> {
         let mut books = BTreeSet::from([SYSTEM_CHAIN]);
         if let Scope::Agent(agent) = scope {
             books.insert(*agent);

@@ -9,6 +9,9 @@ mod harness;
 
 mod books;
 mod caps;
+mod client;
+mod control;
+mod crash;
 mod health;
 mod money;
 mod tokens;

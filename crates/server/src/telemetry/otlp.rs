@@ -26,7 +26,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) fn provider(config: &TelemetryConfig) -> Result<Option<SdkTracerProvider>, TelemetryError> {
     let Some(endpoint) = &config.otlp_endpoint else { return Ok(None) };
     let failed = |source| TelemetryError::Otlp { endpoint: endpoint.clone(), source };
-    let client = reqwest::Client::builder().timeout(TIMEOUT).build().map_err(|error| failed(error.into()))?;
+    // Not a client of reqwest's own making: whether that has TLS, and with which cryptography, depends on what else is
+    // built with it
+    let client = control_client::http_client(TIMEOUT).map_err(|error| failed(error.into()))?;
     let exporter = SpanExporter::builder()
         .with_http()
         .with_http_client(OnRuntime { client, runtime: Handle::current() })
@@ -89,7 +91,9 @@ impl HttpClient for OnRuntime {
     {
         let client = self.client.clone();
         let sending = self.runtime.spawn(async move {
-            let response = client.execute(request.try_into()?).await?;
+            let mut request = reqwest::Request::try_from(request)?;
+            *request.timeout_mut() = Some(TIMEOUT);
+            let response = client.execute(request).await?;
             let mut answer = Response::builder().status(response.status());
             if let Some(headers) = answer.headers_mut() {
                 *headers = response.headers().clone();

@@ -406,7 +406,7 @@ pub fn numeric_id(value: &Value) -> Result<i64, String> {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{FieldErrors, Fields, FromFields, Patch, read};
+    use super::{Fields, FromFields, Patch, read};
     use crate::Money;
 
     #[derive(Debug)]
@@ -427,7 +427,7 @@ mod tests {
     }
 
     fn errors(body: Value) -> Vec<String> {
-        let errors = read::<Sample>(&body).err().unwrap_or_else(FieldErrors::default);
+        let errors = read::<Sample>(&body).err().unwrap_or_default();
         errors.iter().map(|(path, _)| path.to_owned()).collect()
     }
 

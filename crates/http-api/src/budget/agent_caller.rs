@@ -42,6 +42,10 @@ impl SignedToken {
     }
 }
 
+const fn is_failure(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::ServiceUnavailable | ErrorCode::Overloaded | ErrorCode::InternalError)
+}
+
 fn invalid() -> ApiError {
     ApiError::new(ErrorCode::InvalidIcToken, "the IC token is not valid")
 }
@@ -92,10 +96,11 @@ impl<'a> Checks<'a> {
         Err(ApiError::unavailable("agents and keys keep changing"))
     }
 
-    /// What the attempt came to: an answer; `None` if it must be made again; or a refusal that is sure.
+    /// What the attempt came to: an answer; `None` if it must be made again; or a refusal that is sure. A failure of the
+    /// store is for the client to repeat: a write whose outcome is not known may have happened.
     pub fn accept<T>(&self, attempt: Result<Option<T>, ApiError>) -> Result<Option<T>, ApiError> {
         match attempt {
-            Err(_) if self.round == 1 => Ok(None),
+            Err(refusal) if self.round == 1 && !is_failure(refusal.code()) => Ok(None),
             other => other,
         }
     }

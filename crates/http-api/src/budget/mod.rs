@@ -9,6 +9,8 @@ pub mod refresh;
 pub mod report;
 pub mod report_batch;
 mod shape;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use key::SECRET_KIND;
 pub(crate) use shape::scope_body;

@@ -50,7 +50,7 @@ pub async fn explain(State(api): State<ApiState>, caller: Caller, query: Query) 
     let key = explain_key(&picture);
 
     let binding = budgets.iter().min_by_key(|view| view.available());
-    let most = binding.map_or(Money::ZERO, |view| view.available().max(Money::ZERO));
+    let most = binding.map_or(Money::ZERO, lendable);
     let grantable = if freezes.is_empty() && key.usable { amount.min(most) } else { Money::ZERO };
     let decision = match grantable {
         Money::ZERO => "refuse",
@@ -72,9 +72,14 @@ pub async fn explain(State(api): State<ApiState>, caller: Caller, query: Query) 
     }))
 }
 
+/// What can be lent of what is available: whole micro-dollars, as in a handshake.
+fn lendable(view: &BudgetView) -> Money {
+    Money::from_micros(view.available().micros_floor().max(0)).unwrap_or(Money::ZERO)
+}
+
 fn explain_scope(view: &BudgetView, amount: Money) -> ExplainedScope {
     let available = view.available();
-    let verdict = match available {
+    let verdict = match lendable(view) {
         some if some >= amount => "ok",
         some if some > Money::ZERO => "partial",
         _ => "blocked",

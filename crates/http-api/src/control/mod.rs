@@ -10,6 +10,8 @@ pub mod leases;
 pub mod revoke;
 pub mod settle;
 mod shape;
+#[cfg(test)]
+mod tests;
 pub mod unfreeze;
 
 use utoipa_axum::router::OpenApiRouter;

@@ -96,21 +96,30 @@ pub(super) fn freeze_body(freeze: Freeze) -> FreezeBody {
     }
 }
 
+/// The scope meant.
+pub(super) fn scope_meant(scope: FreezeScope) -> Scope {
+    match scope {
+        FreezeScope::Organization => Scope::Organization,
+        FreezeScope::Agent(agent) => Scope::Agent(agent),
+        FreezeScope::Project(project) => Scope::Project(project),
+        FreezeScope::Owner(user) => Scope::Owner(user),
+    }
+}
+
 /// The scope meant, which must exist: 404 of its kind.
 pub(super) async fn existing_scope(api: &ApiState, scope: FreezeScope) -> Result<Scope, ApiError> {
-    Ok(match scope {
-        FreezeScope::Organization => Scope::Organization,
+    match &scope {
+        FreezeScope::Organization => {}
         FreezeScope::Agent(agent) => {
-            let row = api.store.agent_row(agent).await?.filter(|row| row.deleted_at.is_none());
-            row.map(|_| Scope::Agent(agent)).ok_or(ErrorCode::AgentNotFound)?
+            let row = api.store.agent_row(*agent).await?.filter(|row| row.deleted_at.is_none());
+            row.ok_or(ErrorCode::AgentNotFound)?;
         }
         FreezeScope::Project(project) => {
-            api.store.project(&project).await?.ok_or(ErrorCode::ProjectNotFound)?;
-            Scope::Project(project)
+            api.store.project(project).await?.ok_or(ErrorCode::ProjectNotFound)?;
         }
         FreezeScope::Owner(user) => {
-            api.store.user(&user).await?.ok_or(ErrorCode::UserNotFound)?;
-            Scope::Owner(user)
+            api.store.user(user).await?.ok_or(ErrorCode::UserNotFound)?;
         }
-    })
+    }
+    Ok(scope_meant(scope))
 }

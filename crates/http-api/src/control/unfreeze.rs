@@ -8,7 +8,7 @@ use persistence::AuditRecord;
 use serde_json::json;
 
 use super::freeze::event;
-use super::shape::{existing_scope, freeze_body};
+use super::shape::{freeze_body, scope_meant};
 use crate::transact::transact;
 use crate::{ApiError, ApiState, Body, Caller};
 
@@ -30,7 +30,8 @@ use crate::{ApiError, ApiState, Body, Caller};
 pub async fn unfreeze(State(api): State<ApiState>, caller: Caller, body: Body) -> Result<Json<FreezeBody>, ApiError> {
     caller.require_admin()?;
     let request: FreezeRequest = body.read()?;
-    let scope = existing_scope(&api, request.scope).await?;
+    // Whatever has become of what was frozen
+    let scope = scope_meant(request.scope);
     let lifted = transact!(api, async |work| {
         let freeze = work.lift_freeze(&scope, Some(&request.reason), &caller.user).await?;
         let freeze = freeze.ok_or(ErrorCode::FreezeNotFound)?;

@@ -60,6 +60,8 @@ impl From<sqlx::Error> for StoreError {
         match database.code().as_deref() {
             // PostgreSQL: deadlock, serialization failure
             Some("40P01" | "40001") => Self::Collision,
+            // PostgreSQL: a standby, to which a failover may leave us connected for a while
+            Some("25006") => Self::Unavailable(error),
             // PostgreSQL classes: connection, resources, operator intervention, system error
             Some(code) if code.len() == 5 && ["08", "53", "57", "58"].contains(&&code[..2]) => Self::Unavailable(error),
             // SQLite primary codes: PERM, BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN

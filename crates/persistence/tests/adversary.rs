@@ -625,3 +625,53 @@ on_both_backends! {
         assert_eq!(figures(&t, 1).await, [0, usd(2).nanos(), 0, 0]);
     }
 }
+
+/// Somebody who has locked an agent and goes on to change its total, and somebody who freezes it or opens another budget of
+/// it, do not wait for each other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_of_one_agents_budgets_take_turns() {
+    if !crate::support::ready(Backend::Postgres) {
+        return;
+    }
+    let t = Arc::new(TestStore::start(Backend::Postgres).await);
+    one_agent(&t, usd(100)).await;
+    let mut deeds = vec![Deed::Freeze(FreezeId::new("frz_1"), Scope::Agent(AgentId(1)))];
+    deeds.push(Deed::Open(NewBudget { window: Window::Day, ..budget("bud_day", Scope::Agent(AgentId(1)), usd(5)) }));
+    deeds.push(Deed::Cap(BudgetId::new("bud_agent_1"), usd(50), true));
+    for deed in deeds {
+        let mut work = t.begin().await;
+        work.agent_for_update(AgentId(1)).await.expect("locked").expect("found");
+        let (other, text) = (Arc::clone(&t), format!("{deed:?}"));
+        let waiting = tokio::spawn(async move {
+            let mut work = other.begin().await;
+            deed.run(&other, &mut work).await?;
+            work.commit(&other.entropy).await
+        });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let no = work.allocation_no(AgentId(1)).await.expect("read").expect("found");
+        let adjust = Command::Adjust { budget: no, cap: usd(70), enabled: true, actor: admin(), reason: None };
+        work.run(&[Item::new(adjust)], TTL_MS).await.expect(&text).remove(0).expect("changed");
+        t.commit(work).await;
+        waiting.await.expect("ends").expect(&text);
+    }
+    assert_sound(&t).await;
+}
+
+/// After a failover the old connections may lead to a standby: that is for a while, and nothing is broken here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_only_reads_is_unavailable_for_writes() {
+    if !crate::support::ready(Backend::Postgres) {
+        return;
+    }
+    let t = TestStore::start(Backend::Postgres).await;
+    t.execute(
+        "DO $$ BEGIN EXECUTE 'ALTER DATABASE ' || current_database() || ' SET default_transaction_read_only = on'; END $$",
+    )
+    .await;
+    let store = Store::open(&t.options).await.expect("a server that comes later");
+    let mut work = store.begin(t.now()).await.expect("begins");
+    work.directory_changes();
+    let error = work.commit(&t.entropy).await.expect_err("refused");
+    assert!(error.is_transient(), "{error:?}");
+    store.close().await;
+}

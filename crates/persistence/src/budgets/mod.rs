@@ -11,6 +11,8 @@ use crate::db::{Row, Value, statements};
 use crate::engine::budget_from_row;
 use crate::rows::Rows;
 
+pub(crate) use write::book_of;
+
 /// Where a budget comes from, and so where it is edited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BudgetSource {

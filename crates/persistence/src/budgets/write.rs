@@ -99,15 +99,12 @@ impl Work {
 
     /// Locks the books of everybody whose leases count in the scope, and keeps out who might come to.
     pub(crate) async fn lock_scope(&mut self, scope: &Scope) -> Result<(), StoreError> {
-        let mut books = BTreeSet::from([SYSTEM_CHAIN]);
-        if let Scope::Agent(agent) = scope {
-            books.insert(*agent);
-        } else if self.tx.backend() == Backend::Postgres {
+        if !matches!(scope, Scope::Agent(_)) && self.tx.backend() == Backend::Postgres {
             // Locking the agents that are in the scope would not do: another may move into it, or be created in it, and
             // be lent money by somebody who does not see this budget yet
             self.tx.run(&LOCK_ALL_BOOKS, args![]).await?;
         }
-        self.lock_books(&books, std::iter::empty()).await
+        self.lock_books(&BTreeSet::from([book_of(scope)]), std::iter::empty()).await
     }
 
     /// Changes a budget; money already lent or spent stays where it is, also above a lowered cap.
@@ -129,8 +126,8 @@ impl Work {
             reason: reason.map(str::to_owned),
         };
         if change.cap.is_some() || change.enabled.is_some() {
-            // Whoever changes or ends a budget holds the book of the system: what this change leaves as it is, is read
-            // under that lock. The budget itself is locked by the command, in the order of the numbers
+            // Whoever changes or ends a budget holds the book of its scope: what this change leaves as it is, is read under
+            // that lock. The budget itself is locked by the command, in the order of the numbers
             self.lock_budget_books(no).await?;
             let Some(row) = self.tx.row(&NOW, args![no.0]).await? else {
                 return Ok(Err(BudgetRefusal::NotFound));
@@ -150,11 +147,8 @@ impl Work {
     }
 
     async fn lock_budget_books(&mut self, no: BudgetNo) -> Result<(), StoreError> {
-        let mut books = BTreeSet::from([SYSTEM_CHAIN]);
-        if let Some(Scope::Agent(agent)) = self.scope_of(no).await? {
-            books.insert(agent);
-        }
-        self.lock_books(&books, std::iter::empty()).await
+        let book = self.scope_of(no).await?.as_ref().map_or(SYSTEM_CHAIN, book_of);
+        self.lock_books(&BTreeSet::from([book]), std::iter::empty()).await
     }
 
     async fn scope_of(&mut self, no: BudgetNo) -> Result<Option<Scope>, StoreError> {
@@ -214,6 +208,12 @@ impl Work {
         }
         Ok(view)
     }
+}
+
+/// The book whose chain holds what happens to the budgets of the scope. An agent's is not the system's: who has locked an
+/// agent may go on to its budgets.
+pub(crate) const fn book_of(scope: &Scope) -> AgentId {
+    if let Scope::Agent(agent) = scope { *agent } else { SYSTEM_CHAIN }
 }
 
 fn thresholds_to_text(thresholds: &[i64]) -> String {

@@ -10,6 +10,7 @@ use ledger::{
 
 use super::{Checkout, Item, LeaseTerms, Warm};
 use crate::balance::granted_in;
+use crate::budgets::book_of;
 use crate::db::{Row, Value, args, statements};
 use crate::filter::Filter;
 use crate::rows::Rows;
@@ -126,16 +127,12 @@ impl<'a> Named<'a> {
                 self.leases.insert(lease);
             }
             Command::Open { budget, .. } => {
-                self.agents.insert(SYSTEM_CHAIN);
-                self.agents.extend(agent_of(&budget.scope));
+                self.agents.insert(book_of(&budget.scope));
                 self.scopes.insert(budget.scope.key());
                 self.opened.push(budget);
                 self.changes = true;
             }
-            Command::Adjust { .. } => {
-                self.agents.insert(SYSTEM_CHAIN);
-                self.changes = true;
-            }
+            Command::Adjust { .. } => self.changes = true,
             Command::Touch { agent } => {
                 self.agents.insert(*agent);
             }
@@ -146,10 +143,6 @@ impl<'a> Named<'a> {
         self.decides = true;
         self.requests.extend(request.map(|r| (agent, r.key.as_str())));
     }
-}
-
-fn agent_of(scope: &Scope) -> Option<AgentId> {
-    if let Scope::Agent(agent) = scope { Some(*agent) } else { None }
 }
 
 /// The scopes whose budgets the batch posts on or decides by.
@@ -212,7 +205,7 @@ impl Work {
                 && let Some(row) = self.tx.row(&SCOPE, args![budget.0]).await?
             {
                 let key = row.text(0)?;
-                named.agents.extend(Scope::from_key(&key).as_ref().and_then(agent_of));
+                named.agents.extend(Scope::from_key(&key).as_ref().map(book_of));
                 named.scopes.insert(key);
             }
         }

@@ -13,5 +13,6 @@ mod client;
 mod control;
 mod crash;
 mod health;
+mod hostile;
 mod money;
 mod tokens;

@@ -237,7 +237,8 @@ impl FromFields for UpdateAgent {
         let owner_id = f.optional_str("owner_id", 1, 255).map(UserId::new);
         let description = patch_note(f, &["description"], MAX_DESCRIPTION);
         let tags = optional_texts(f, "tags", MAX_TAGS.0, MAX_TAGS.1);
-        let project_id = match f.patch_str("project_id", 1, 100, true) {
+        // Only null clears: an empty text must not take an agent out from under its project's budget
+        let project_id = match f.patch_str("project_id", 1, 100, false) {
             Patch::Keep => Patch::Keep,
             Patch::Clear => Patch::Clear,
             Patch::Set(id) => Patch::Set(ProjectId::new(id)),
@@ -264,7 +265,7 @@ mod tests {
         assert_eq!(failing::<CreateAgent>(json!({})), ["initial_budget_microdollars", "name"]);
         let bad = json!({"name": " ", "providers": ["openai", "Open AI"], "provider_key_id": "1",
             "initial_budget_microdollars": 1.5, "owner_id": "", "description": "x".repeat(1_001),
-            "tags": ["ok", "", 3], "project_id": 7});
+            "tags": ["ok", "", 3], "project_id": ""});
         let names = [
             "description",
             "initial_budget_microdollars",

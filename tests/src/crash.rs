@@ -2,7 +2,7 @@
 //!
 //! `IRON_TEST_KILL_ROUNDS` says how often (default 3).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ struct Memory {
     grants: Vec<(String, String, i64)>,
     /// Acknowledged returns: lease, spent.
     returns: Vec<(String, i64)>,
+    /// Leases whose return was asked for and not answered.
+    leaving: BTreeSet<String>,
     /// The most that requests without an answer may have charged, and may have borrowed.
     unsure: i64,
     unsure_grant: i64,
@@ -67,11 +69,39 @@ async fn write(agent: Agent, round: u64, number: usize, memory: Arc<Mutex<Memory
         if turn % 3 == 0 {
             let body = json!({"lease_id": lease, "spent_microdollars": spent});
             if ask(&agent, "budget/return", body).await.is_none() {
+                memory.lock().expect("no writer panicked").leaving.insert(lease);
                 return;
             }
             memory.lock().expect("no writer panicked").returns.push((lease, spent));
         }
     }
+}
+
+/// Fetches keys, which is audited, until the server is gone.
+async fn fetch_keys(agent: Agent) {
+    while ask(&agent, "agents/provider-key", json!({"ic_token": agent.ic_token})).await.is_some() {}
+}
+
+/// Creates agents and changes their totals until the server is gone: what was acknowledged, by agent.
+async fn operate(admin: Client, key: i64) -> BTreeMap<i64, i64> {
+    let mut told = BTreeMap::new();
+    let tell = async |method, path: &str, body| admin.try_send(method, path, Some(&body)).await.ok();
+    for number in 1.. {
+        let body = json!({"name": "new", "initial_budget_microdollars": number, "provider_key_id": key});
+        let Some(reply) = tell(Method::POST, "agents", body).await else { break };
+        let id = reply.expect(201).int("id");
+        told.insert(id, number);
+        let body = json!({"total_allocated_microdollars": number + 1});
+        let Some(reply) = tell(Method::PUT, &format!("agents/{id}/budget"), body).await else {
+            // Either may be true of it
+            told.remove(&id);
+            break;
+        };
+        told.insert(id, reply.expect(200).int("total_allocated"));
+        // Who changes agents without a pause is a burden to all others, for every grant looks at them again
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    told
 }
 
 /// Everything that was acknowledged is there.
@@ -93,9 +123,14 @@ async fn remembers(agent: &Agent, memory: &Memory) {
         let answer = agent.client.post("budget/return", json!({"lease_id": lease})).await.expect(200);
         assert_eq!((answer.int("spent"), answer.flag("duplicate")), (*spent, true));
     }
-    let returned = memory.returns.iter().map(|(lease, _)| lease).collect::<std::collections::BTreeSet<_>>();
+    let returned = memory.returns.iter().map(|(lease, _)| lease).collect::<BTreeSet<_>>();
     for (key, lease, amount) in memory.grants.iter().filter(|(_, lease, _)| !returned.contains(lease)) {
-        let again = agent.handshake(json!({"requested_budget": 1_000, "request_id": key})).await.expect(200);
+        let again = agent.handshake(json!({"requested_budget": 1_000, "request_id": key})).await;
+        if memory.leaving.contains(lease) && again.status == 409 {
+            again.error(409, "LEASE_CLOSED");
+            continue;
+        }
+        let again = again.expect(200);
         assert_eq!((again.text("lease_id"), again.flag("duplicate")), (lease.as_str(), true));
         assert_eq!(again.int("budget_granted"), *amount);
     }
@@ -113,6 +148,8 @@ on_both_backends! {
                 tokio::spawn(write(agent, round, number, memory))
             });
             let writers = writers.collect::<Vec<_>>();
+            let fetching = tokio::spawn(fetch_keys(agents[0].clone()));
+            let operating = tokio::spawn(operate(world.admin().await, world.provider_key().await));
             // Wait until all are at it, then for some odd time
             eventually("the writers write", || async {
                 let told = running.iter().map(|memory| memory.lock().expect("no writer panicked").reports.len());
@@ -124,8 +161,13 @@ on_both_backends! {
             for writer in writers {
                 writer.await.expect("refused while the server lived");
             }
+            fetching.await.expect("refused while the server lived");
+            let told = operating.await.expect("refused while the server lived");
             verify_stopped(&world).await;
             world.server.start_again().await;
+            for (agent, total) in told {
+                assert_eq!(world.budget_of(agent).await.int("total_allocated"), total);
+            }
             for ((agent, running), memory) in agents.iter().zip(running).zip(&mut memories) {
                 let new = std::mem::take(&mut *running.lock().expect("no writer panicked"));
                 assert!(!new.reports.is_empty() && !new.grants.is_empty());
@@ -142,7 +184,7 @@ on_both_backends! {
             let books = books(&world, agent).await;
             let reported = memory.reports.iter().map(|(_, _, cost)| cost).sum::<i64>();
             assert!((reported..=reported + memory.unsure).contains(&books.spent), "{reported} {books:?}");
-            let returned = memory.returns.iter().map(|(lease, _)| lease).collect::<std::collections::BTreeSet<_>>();
+            let returned = memory.returns.iter().map(|(lease, _)| lease).collect::<BTreeSet<_>>();
             let open = memory.grants.iter().filter(|(_, lease, _)| !returned.contains(lease));
             let granted = open.map(|(_, _, amount)| amount).sum::<i64>();
             assert!(books.leased <= granted + memory.unsure_grant, "{granted} {books:?}");
@@ -150,6 +192,40 @@ on_both_backends! {
         let entries = journal(&world, "").await;
         assert!((1..).zip(&entries).all(|(seq, entry)| entry.int("seq") == seq), "without holes");
         world.server.stop().await;
+        verify_stopped(&world).await;
+    }
+
+    async fn where_one_of_two_servers_is_killed_the_other_goes_on(world: World) {
+        if world.backend() == Backend::Sqlite {
+            // The embedded database has one server
+            return;
+        }
+        let (_second, other) = world.another_server().await;
+        let agent = world.agent(1_000_000_000).await;
+        let memories = [(); 2].map(|()| Arc::new(Mutex::new(Memory::default())));
+        let writers = (0..32).map(|number| {
+            let agent = if number % 2 == 0 { agent.clone() } else { agent.at(&other) };
+            tokio::spawn(write(agent, 0, number, memories[number % 2].clone()))
+        });
+        let writers = writers.collect::<Vec<_>>();
+        let reported = |which: usize| memories[which].lock().expect("no writer panicked").reports.len();
+        eventually("both servers are at work", || async { (reported(0) > 32 && reported(1) > 32).then_some(()) }).await;
+        world.server.kill().await;
+        let so_far = reported(1);
+        eventually("the other one works on", || async { (reported(1) > so_far + 64).then_some(()) }).await;
+        for (number, writer) in writers.into_iter().enumerate() {
+            if number % 2 == 0 {
+                writer.await.expect("refused while the server lived");
+            } else {
+                writer.abort();
+            }
+        }
+        let told = std::mem::take(&mut *memories[0].lock().expect("no writer panicked"));
+        remembers(&agent.at(&other), &told).await;
+        let told = std::mem::take(&mut *memories[1].lock().expect("no writer panicked"));
+        remembers(&agent.at(&other), &told).await;
+        world.server.start_again().await;
+        remembers(&agent, &told).await;
         verify_stopped(&world).await;
     }
 

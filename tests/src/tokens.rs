@@ -241,6 +241,31 @@ on_both_backends! {
         crate::books::verify(&world).await;
     }
 
+    async fn guessing_tokens_and_leases_is_slowed_down_and_honest_requests_are_not(backend: Backend) {
+        let world = World::builder(backend).env("IRON__LIMITS__BUDGET_MISSES__MAX", "5").start().await;
+        let agent = world.agent(1_000_000).await;
+        let lease = agent.borrow(100_000).await;
+        let guess = async |number: usize| match number % 2 {
+            0 => agent.with_ic_token("a.b.c").handshake(json!({})).await,
+            _ => world.anon().post("budget/return", json!({"lease_id": format!("lease_{number}")})).await,
+        };
+        for number in 0..5 {
+            assert!(matches!(guess(number).await.status, 401 | 404));
+        }
+        for number in 0..4 {
+            let reply = guess(number).await;
+            let retry = reply.header("retry-after").parse::<u64>().expect("seconds");
+            assert!((1..=60).contains(&retry));
+            assert_eq!((reply.header("ratelimit-limit"), reply.header("ratelimit-remaining")), ("5", "0"));
+            let details = reply.error(429, "RATE_LIMIT_EXCEEDED")["details"].clone();
+            assert_eq!((details.int("limit"), details.int("window_seconds")), (5, 60));
+            assert!(details.int("retry_after") >= 1 && details.int("reset_at") > 0);
+        }
+        lease.report("a", 1_000).await.expect(200);
+        agent.handshake(json!({"requested_budget": 10})).await.expect(200);
+        lease.give_back(json!({})).await.expect(200);
+    }
+
     async fn two_first_tokens_at_once_are_one_token(world: World) {
         let (admin, key) = (world.admin().await, world.provider_key().await);
         let body = json!({"name": "bare", "initial_budget_microdollars": 1_000_000, "provider_key_id": key});

@@ -89,6 +89,47 @@ async fn spend_until_refused(session: &Session) -> Money {
     spent
 }
 
+/// An address that stays while the server behind it comes and goes.
+struct Front {
+    url: String,
+    behind: Arc<std::sync::Mutex<String>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Front {
+    async fn before(world: &World) -> Self {
+        let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", socket.local_addr().expect("an address"));
+        let behind = Arc::<std::sync::Mutex<String>>::default();
+        let server = behind.clone();
+        let task = tokio::spawn(async move {
+            while let Ok((mut client, _)) = socket.accept().await {
+                let address = server.lock().expect("nobody panicked").clone();
+                tokio::spawn(async move {
+                    // Where nobody is behind it, whoever comes is turned away
+                    if let Ok(mut server) = tokio::net::TcpStream::connect(address).await {
+                        let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                    }
+                });
+            }
+        });
+        let front = Self { url, behind, task };
+        front.leads_to(world);
+        front
+    }
+
+    fn leads_to(&self, world: &World) {
+        let address = world.server.url().trim_start_matches("http://").to_owned();
+        *self.behind.lock().expect("nobody panicked") = address;
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 /// How many journals are left in a directory.
 fn journals(dir: &Path) -> usize {
     let files = std::fs::read_dir(dir).expect("the directory").filter_map(Result::ok);
@@ -229,12 +270,11 @@ on_both_backends! {
         assert_eq!((books(&world, &agent).await.spent, journals(dir.path())), (271, 0));
     }
 
-    async fn a_runtime_outlives_a_server_that_is_killed_again_and_again(backend: Backend) {
-        // A server that comes back must come back at the same address
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
-        let world = World::builder(backend).env("IRON__SERVER__ADDRESS", &port.to_string()).start().await;
+    async fn a_runtime_outlives_a_server_that_is_killed_again_and_again(world: World) {
         let (agent, dir) = (world.agent(1_000_000).await, directory());
-        let session = Arc::new(connect(&world, &agent, dir.path()).await);
+        let front = Front::before(&world).await;
+        let session = ControlClient::connect(config(&front.url, &agent.ic_token, dir.path())).await;
+        let session = Arc::new(session.expect("connected"));
         let spenders = (0..4).map(|number| {
             let session = session.clone();
             tokio::spawn(async move {
@@ -254,6 +294,7 @@ on_both_backends! {
             world.server.kill().await;
             tokio::time::sleep(Duration::from_millis(100)).await;
             world.server.start_again().await;
+            front.leads_to(&world);
         }
         let mut spent = Money::ZERO;
         for spender in spenders {

@@ -86,6 +86,20 @@ on_both_backends! {
         session(&world, &ada).await.0.get("agents").await.expect(200);
     }
 
+    async fn a_suspended_user_is_out_at_another_server_within_seconds(world: World) {
+        if world.backend() == Backend::Sqlite {
+            // The embedded database has one server
+            return;
+        }
+        let (_second, other) = world.another_server().await;
+        let ada = world.user("ada").await;
+        let there = other.with_token(ada.client.token().unwrap_or(""));
+        there.get("agents").await.expect(200);
+        world.admin().await.put(&format!("users/{}/suspend", ada.id), json!({})).await.expect(200);
+        let out = || async { Some(there.get("agents").await).filter(|reply| !reply.is_success()) };
+        eventually("the other server knows", out).await.error(401, "AUTH_ACCOUNT_DISABLED");
+    }
+
     async fn suspending_with_the_agents_freezes_them_too(world: World) {
         let (admin, ada) = (world.admin().await, world.user("ada").await);
         let agent = world.agent_with(json!({"owner_id": ada.id})).await;

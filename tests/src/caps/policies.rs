@@ -73,6 +73,46 @@ on_both_backends! {
         verify(&world).await;
     }
 
+    async fn an_agents_total_in_dollars_keeps_its_history_and_asks_before_it_sinks(world: World) {
+        let (admin, agent) = (world.admin().await, world.agent(1_000_000).await);
+        agent.borrow(300_000).await.report("a", 100_000).await.expect(200);
+        let path = format!("limits/agents/{}/budget", agent.id);
+        let shown = admin.get(&path).await.expect(200);
+        assert_eq!((&shown["budget"], &shown["spent"], &shown["remaining"]), (&json!(1), &json!(0.3), &json!(0.7)));
+        admin.put(&path, json!({"budget": 1})).await.error(400, "BUDGET_UNCHANGED");
+        let changed = admin.put(&path, json!({"new_budget": 2.345678, "reason": "more"})).await.expect(200);
+        assert_eq!((&changed["previous_budget"], &changed["new_budget"]), (&json!(1), &json!(2.345678)));
+        let error = admin.put(&path, json!({"budget": 0.25})).await;
+        let error = error.error(400, "BUDGET_DECREASE_REQUIRES_CONFIRMATION");
+        assert_eq!((&error["details"]["current_budget"], &error["details"]["current_spent"]), (&json!(2.345678), &json!(0.3)));
+        assert_eq!(books(&world, &agent).await.allocated, 2_345_678);
+        admin.put(&path, json!({"budget": 0.25, "force": true})).await.expect(200);
+        agent.handshake(json!({})).await.error(403, "BUDGET_EXHAUSTED");
+        for bad in [json!({}), json!({"budget": 0.001}), json!({"budget": "1"}), json!({"budget": 1.000_000_1}), json!({"budget": -1})] {
+            admin.put(&path, bad).await.error(400, "VALIDATION_ERROR");
+        }
+        let history = admin.get(&format!("{path}/history")).await.expect(200);
+        let totals = history.list("modifications").iter().map(|row| row.int("new_budget_microdollars"));
+        assert_eq!(totals.collect::<Vec<_>>(), [250_000, 2_345_678, 1_000_000], "newest first");
+        verify(&world).await;
+    }
+
+    async fn a_budget_that_gets_another_window_counts_what_that_window_has_seen(world: World) {
+        let (admin, agent) = (world.admin().await, world.agent(1_000_000).await);
+        let budget = world.cap(organization(), 500_000).await;
+        let lease = agent.borrow(200_000).await;
+        lease.report("a", 50_000).await.expect(200);
+        let daily = change(&world, &budget, json!({"window": "day", "time_zone": "Asia/Tokyo"})).await;
+        assert_eq!((&daily["id"], daily.text("window"), daily.text("time_zone")), (&budget["id"], "day", "Asia/Tokyo"));
+        assert_eq!((daily.int("spent"), daily.int("leased"), daily.int("available")), (50_000, 150_000, 300_000));
+        assert_eq!(agent.borrow(1_000_000).await.granted, 300_000);
+        lease.give_back(json!({})).await.expect(200);
+        admin.post("budgets", json!({"scope": organization(), "cap_microdollars": 9, "window": "week"})).await.expect(201);
+        let path = format!("budgets/{}", budget.text("id"));
+        admin.put(&path, json!({"window": "week"})).await.error(409, "BUDGET_EXISTS");
+        verify(&world).await;
+    }
+
     async fn a_budget_that_is_switched_off_counts_on_and_binds_again_when_it_is_on(world: World) {
         let agent = world.agent(1_000_000).await;
         let budget = world.cap(organization(), 100_000).await;

@@ -133,7 +133,10 @@ on_both_backends! {
             async move {
                 if number == 16 {
                     let body = json!({"scope": owner(&ada), "cap_microdollars": 400_000});
-                    admin.post("budgets", body).await.expect(201);
+                    let budget = admin.post("budgets", body).await.expect(201);
+                    // And under another window at once, whose books start from the same leases
+                    let path = format!("budgets/{}", budget.text("id"));
+                    admin.put(&path, json!({"window": "month"})).await.expect(200);
                     return (0, 0);
                 }
                 let mut granted = 0;

@@ -157,9 +157,14 @@ on_both_backends! {
         let body = json!({"new_password": "another-password"});
         admin.put(&format!("users/{user}/password"), body).await.expect(200);
         stage.world.log_in(&stage.user.email, "another-password").await;
-        let budget = admin.get(&format!("limits/agents/{agent}/budget")).await.expect(200);
-        let set = admin.patch(&format!("agents/{agent}/budget"), json!({"budget_limit_usd": 3.5})).await;
-        assert_ne!(set.status, 405, "{budget} {}", set.text);
+        let path = format!("agents/{agent}/budget");
+        for (usd, put) in [(3.5, false), (4.25, true)] {
+            let (method, path) =
+                if put { (Method::PUT, format!("limits/{path}")) } else { (Method::PATCH, path.clone()) };
+            let set = admin.send(method, &path, Some(&json!({"budget": usd}))).await.expect(200);
+            assert_eq!(set["new_budget"], usd);
+        }
+        assert_eq!(stage.world.budget_of(agent).await.int("total_allocated"), 4_250_000);
         let history = essence(&admin.get(&format!("agents/{agent}/budget/history")).await);
         assert_eq!(history, essence(&admin.get(&format!("limits/agents/{agent}/budget/history")).await));
         assert_eq!(history, essence(&admin.get(&format!("limits/agents/{agent}/history")).await));

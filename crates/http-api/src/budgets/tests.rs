@@ -167,14 +167,36 @@ async fn what_is_given_changes_under_both_methods() {
 }
 
 #[tokio::test]
-async fn scope_window_and_time_zone_stay() {
+async fn the_scope_stays() {
     let w = World::new().await;
     let budget = open(&w, json!({})).await;
-    let body = json!({"scope": {"kind": "owner", "id": w.ada.id}, "window": "day", "time_zone": "Europe/Zurich",
-        "cap_microdollars": 1});
+    let body = json!({"scope": {"kind": "owner", "id": w.ada.id}, "window": "day", "cap_microdollars": 1});
     let error = w.t.put(&w.root, &uri(&budget), body).await.refused(400, "VALIDATION_ERROR");
-    assert_eq!(fields(&error), ["scope", "time_zone", "window"]);
+    assert_eq!(fields(&error), ["scope"]);
     assert_eq!(w.t.get(&w.root, &uri(&budget)).await.expect(200), budget);
+}
+
+#[tokio::test]
+async fn under_another_window_a_budget_starts_from_what_that_has_seen() {
+    let w = World::new().await;
+    let (_, token) = w.spender(&w.ada).await;
+    let budget = open(&w, json!({"name": "all", "thresholds": [70]})).await;
+    w.lease(&token, 1_000_000).await;
+    let body = json!({"window": "day", "time_zone": "Europe/Zurich", "name": ""});
+    let changed = w.t.put(&w.root, &uri(&budget), body).await.expect(200);
+    for key in ["id", "scope", "cap_microdollars", "thresholds", "enabled", "source", "created_by"] {
+        assert_eq!(changed[key], budget[key], "{key}");
+    }
+    assert_eq!((&changed["window"], &changed["time_zone"]), (&json!("day"), &json!("Europe/Zurich")));
+    assert_eq!((&changed["leased"], &changed["name"]), (&json!(1_000_000), &json!(null)));
+    let (operation, before, after) = w.last_audit().await;
+    assert_eq!(
+        (operation.as_str(), &before["window"], &after["window"]),
+        ("BUDGET_POLICY_UPDATED", &json!("none"), &json!("day"))
+    );
+    open(&w, json!({"window": "week"})).await;
+    w.t.put(&w.root, &uri(&budget), json!({"window": "week"})).await.refused(409, "BUDGET_EXISTS");
+    assert_eq!(w.t.get(&w.root, &uri(&budget)).await.expect(200), changed, "nothing is half done");
 }
 
 #[tokio::test]

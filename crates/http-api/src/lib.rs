@@ -36,6 +36,7 @@
 //! | [`error`] | [`ApiError`], the one shape of failures |
 //! | [`body`], [`query`], [`path`] | reading input, every mistake named |
 //! | [`list`] | the envelopes of lists |
+//! | [`export`] | lists as files |
 //! | [`bearer`] | the credential of the `Authorization` header |
 //! | [`caller`] | who calls with a user's token, and what they may do |
 //! | `transact` | one transaction with its decision, its consequences and its audit record |
@@ -61,6 +62,7 @@ pub mod context;
 pub mod control;
 pub mod cors;
 pub mod error;
+pub mod export;
 mod failure;
 pub mod guard;
 pub mod health;

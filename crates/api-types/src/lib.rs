@@ -10,6 +10,7 @@ pub mod agents;
 pub mod auth;
 pub mod budgets;
 pub mod control;
+pub mod events;
 mod fields;
 pub mod figures;
 pub mod paging;

@@ -8,8 +8,10 @@ pub mod buckets;
 mod measures;
 mod period;
 pub mod pieces;
+mod status;
 
 pub use buckets::{Bucket, BucketSize, buckets};
 pub use measures::{Dimension, Measures};
 pub use period::Period;
-pub use pieces::{Level, Piece, Sign, additive_pieces, pieces};
+pub use pieces::{Folded, Level, Piece, QUARTER_MS, Sign, additive_pieces, pieces};
+pub use status::CallStatus;

@@ -3,6 +3,9 @@
 //! Sums are kept for quarters of an hour, hours, days and months of UTC. A range is covered by the longest cells that lie
 //! in it; what is left at its ends, less than a quarter of an hour each, is summed up from the facts themselves. A range
 //! that reaches to the present takes cells that go on beyond it, and subtracts the few facts that claim to be later.
+//!
+//! Quarters of an hour are summed up with each fact; longer cells when their time is over, so that live traffic touches
+//! one cell and not four. [`Folded`] says how far they are; beyond it a range is covered by shorter ones.
 
 use jiff::civil::Date;
 use jiff::{Timestamp as Instant, ToSpan, tz::TimeZone};
@@ -28,7 +31,13 @@ impl Level {
     /// Every level, from short to long.
     pub const ALL: [Self; 4] = [Self::Quarter, Self::Hour, Self::Day, Self::Month];
 
-    const fn longer(self) -> Option<Self> {
+    /// The number it is stored under: 0 for a quarter of an hour, 3 for a month.
+    pub const fn number(self) -> i64 {
+        self as i64
+    }
+
+    /// The next longer one.
+    pub const fn longer(self) -> Option<Self> {
         match self {
             Self::Quarter => Some(Self::Hour),
             Self::Hour => Some(Self::Day),
@@ -55,12 +64,39 @@ impl Level {
     }
 
     /// The end of the cell that begins at `start`.
-    fn end(self, start: Timestamp) -> Timestamp {
+    pub fn end(self, start: Timestamp) -> Timestamp {
         match self {
             Self::Quarter => start.plus_millis(QUARTER_MS),
             Self::Hour => start.plus_millis(3_600_000),
             Self::Day => start.plus_millis(86_400_000),
             Self::Month => midnight(day_of(start).saturating_add(1.month())),
+        }
+    }
+}
+
+/// How far the cells that are longer than a quarter of an hour are summed up: those that begin before these times are
+/// complete, later ones are not there yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Folded {
+    /// Hours.
+    pub hours: Timestamp,
+    /// Days.
+    pub days: Timestamp,
+    /// Months.
+    pub months: Timestamp,
+}
+
+impl Folded {
+    /// As if every cell were complete at any time.
+    pub const ALL: Self = Self { hours: Timestamp::MAX, days: Timestamp::MAX, months: Timestamp::MAX };
+
+    /// Until when cells of this level are complete.
+    pub const fn until(&self, level: Level) -> Timestamp {
+        match level {
+            Level::Quarter => Timestamp::MAX,
+            Level::Hour => self.hours,
+            Level::Day => self.days,
+            Level::Month => self.months,
         }
     }
 }
@@ -121,7 +157,7 @@ pub enum Piece {
 ///
 /// Nothing but a few facts lies at or after `now`. Pieces that are added and taken away leave each instant of the range
 /// counted once and every other one not at all.
-pub fn pieces(from: Timestamp, to: Timestamp, now: Timestamp) -> Vec<Piece> {
+pub fn pieces(from: Timestamp, to: Timestamp, now: Timestamp, folded: &Folded) -> Vec<Piece> {
     let mut found = Vec::new();
     let (from, to) = (from.max(Timestamp::EPOCH), to.min(Timestamp::MAX));
     if from >= to {
@@ -154,12 +190,12 @@ pub fn pieces(from: Timestamp, to: Timestamp, now: Timestamp) -> Vec<Piece> {
         push_facts(&mut found, last, end, Sign::Plus);
         last
     };
-    push_cells(&mut found, Level::Quarter, first, last);
+    push_cells(&mut found, Level::Quarter, first, last, folded);
     found
 }
 
 /// As [`pieces`], for figures that cannot be subtracted, such as the least and the largest: pieces that lie side by side.
-pub fn additive_pieces(from: Timestamp, to: Timestamp) -> Vec<Piece> {
+pub fn additive_pieces(from: Timestamp, to: Timestamp, folded: &Folded) -> Vec<Piece> {
     let mut found = Vec::new();
     let (from, to) = (from.max(Timestamp::EPOCH), to.min(Timestamp::MAX));
     if from >= to {
@@ -171,7 +207,7 @@ pub fn additive_pieces(from: Timestamp, to: Timestamp) -> Vec<Piece> {
         return found;
     }
     push_facts(&mut found, from, first, Sign::Plus);
-    push_cells(&mut found, Level::Quarter, first, last);
+    push_cells(&mut found, Level::Quarter, first, last, folded);
     push_facts(&mut found, last, to, Sign::Plus);
     found
 }
@@ -183,15 +219,15 @@ fn push_facts(found: &mut Vec<Piece>, from: Timestamp, to: Timestamp, sign: Sign
 }
 
 /// Covers whole cells of a level by the longest cells there are.
-fn push_cells(found: &mut Vec<Piece>, level: Level, from: Timestamp, to: Timestamp) {
+fn push_cells(found: &mut Vec<Piece>, level: Level, from: Timestamp, to: Timestamp, folded: &Folded) {
     if from >= to {
         return;
     }
     if let Some(longer) = level.longer() {
-        let (first, last) = (longer.ceil(from), longer.floor(to));
+        let (first, last) = (longer.ceil(from), longer.floor(to.min(folded.until(longer))));
         if first < last {
-            push_cells(found, level, from, first);
-            push_cells(found, longer, first, last);
+            push_cells_at(found, level, from, first);
+            push_cells(found, longer, first, last, folded);
             return push_cells_at(found, level, last, to);
         }
     }
@@ -209,7 +245,7 @@ mod tests {
     use kernel::Timestamp;
     use proptest::prelude::*;
 
-    use super::{Level, Piece, QUARTER_MS, Sign, additive_pieces, pieces};
+    use super::{Folded, Level, Piece, QUARTER_MS, Sign, additive_pieces, pieces};
 
     fn at(text: &str) -> Timestamp {
         Timestamp::from_rfc3339(text).expect("a time")
@@ -260,7 +296,7 @@ mod tests {
     #[test]
     fn a_local_day_in_a_half_hour_zone_is_hours_and_a_few_quarters() {
         let now = at("2026-06-01T00:00:00Z");
-        let found = pieces(at("2026-03-01T18:30:00Z"), at("2026-03-02T18:30:00Z"), now);
+        let found = pieces(at("2026-03-01T18:30:00Z"), at("2026-03-02T18:30:00Z"), now, &Folded::ALL);
         let expected = [
             "Quarter 2026-03-01T18:30:00Z..2026-03-01T19:00:00Z",
             "Hour 2026-03-01T19:00:00Z..2026-03-02T18:00:00Z",
@@ -272,7 +308,7 @@ mod tests {
     #[test]
     fn everything_up_to_now_is_months_without_what_claims_to_be_later() {
         let now = at("2026-11-28T15:52:37Z");
-        let found = pieces(Timestamp::EPOCH, now, now);
+        let found = pieces(Timestamp::EPOCH, now, now, &Folded::ALL);
         let expected =
             ["Minus 2026-11-28T15:52:37Z..2026-12-01T00:00:00Z", "Month 1970-01-01T00:00:00Z..2026-12-01T00:00:00Z"];
         assert_eq!(shown(&found), expected);
@@ -281,7 +317,7 @@ mod tests {
     #[test]
     fn the_shorter_part_of_a_cell_at_an_end_is_read_fact_by_fact() {
         let now = at("2026-06-01T00:00:00Z");
-        let found = pieces(at("2026-03-01T00:01:00Z"), at("2026-03-01T01:14:00Z"), now);
+        let found = pieces(at("2026-03-01T00:01:00Z"), at("2026-03-01T01:14:00Z"), now, &Folded::ALL);
         let expected = [
             "Minus 2026-03-01T00:00:00Z..2026-03-01T00:01:00Z",
             "Minus 2026-03-01T01:14:00Z..2026-03-01T01:15:00Z",
@@ -289,14 +325,14 @@ mod tests {
             "Quarter 2026-03-01T01:00:00Z..2026-03-01T01:15:00Z",
         ];
         assert_eq!(shown(&found), expected);
-        let within = pieces(at("2026-03-01T00:01:00Z"), at("2026-03-01T00:14:00Z"), now);
+        let within = pieces(at("2026-03-01T00:01:00Z"), at("2026-03-01T00:14:00Z"), now, &Folded::ALL);
         assert_eq!(shown(&within), ["Plus 2026-03-01T00:01:00Z..2026-03-01T00:14:00Z"]);
     }
 
     #[test]
     fn years_are_made_of_months_days_and_hours() {
         let now = at("2030-01-01T00:00:00Z");
-        let found = pieces(at("2024-12-30T22:00:00Z"), at("2026-03-02T01:00:00Z"), now);
+        let found = pieces(at("2024-12-30T22:00:00Z"), at("2026-03-02T01:00:00Z"), now, &Folded::ALL);
         let expected = [
             "Hour 2024-12-30T22:00:00Z..2024-12-31T00:00:00Z",
             "Day 2024-12-31T00:00:00Z..2025-01-01T00:00:00Z",
@@ -305,7 +341,25 @@ mod tests {
             "Hour 2026-03-02T00:00:00Z..2026-03-02T01:00:00Z",
         ];
         assert_eq!(shown(&found), expected);
-        assert!(pieces(now, now, now).is_empty());
+        assert!(pieces(now, now, now, &Folded::ALL).is_empty());
+    }
+
+    #[test]
+    fn what_is_not_folded_yet_is_covered_by_shorter_cells() {
+        let now = at("2026-03-02T03:20:00Z");
+        let folded = Folded { hours: at("2026-03-02T03:00:00Z"), days: at("2026-03-02T00:00:00Z"), ..Folded::ALL };
+        let folded = Folded { months: at("2026-03-01T00:00:00Z"), ..folded };
+        let found = pieces(Timestamp::EPOCH, now, now, &folded);
+        let expected = [
+            "Minus 2026-03-02T03:20:00Z..2026-04-01T00:00:00Z",
+            "Month 1970-01-01T00:00:00Z..2026-03-01T00:00:00Z",
+            "Day 2026-03-01T00:00:00Z..2026-03-02T00:00:00Z",
+            "Hour 2026-03-02T00:00:00Z..2026-03-02T03:00:00Z",
+            "Quarter 2026-03-02T03:00:00Z..2026-04-01T00:00:00Z",
+        ];
+        assert_eq!(shown(&found), expected);
+        let nothing = pieces(Timestamp::EPOCH, now, now, &Folded::default());
+        assert_eq!(shown(&nothing)[1..], ["Quarter 1970-01-01T00:00:00Z..2026-04-01T00:00:00Z"]);
     }
 
     /// The fewest cells that a stretch can be covered with, found by going from each end.
@@ -326,11 +380,18 @@ mod tests {
             from in 0..2_000_000_000_000_i64,
             length in prop_oneof![0..2_000_000_i64, 0..100_000_000_i64, 0..20_000_000_000_i64, 0..200_000_000_000_i64],
             from_now in prop_oneof![Just(0), -1_000_000..1_000_000_i64, 0..100_000_000_000_i64],
+            marks in prop::collection::vec(0..2_000_000_000_000_i64, 3),
             probes in prop::collection::vec(any::<prop::sample::Index>(), 20),
         ) {
             let (from, to) = (Timestamp::from_millis(from), Timestamp::from_millis(from + length));
             let now = to.plus_millis(from_now);
-            let plans = [pieces(from, to, now), additive_pieces(from, to)];
+            let [hours, days, months] = [marks[0], marks[1], marks[2]].map(Timestamp::from_millis);
+            let folded = Folded { hours, days, months };
+            let plans = [
+                pieces(from, to, now, &Folded::ALL),
+                additive_pieces(from, to, &Folded::ALL),
+                pieces(from, to, now, &folded),
+            ];
             for plan in &plans {
                 let mut edges: Vec<Timestamp> =
                     plan.iter().flat_map(|piece| [span(piece).0, span(piece).1]).chain([from, to]).collect();
@@ -341,7 +402,9 @@ mod tests {
                 }
                 for piece in plan {
                     match *piece {
-                        Piece::Cells { level, from, to } => prop_assert!(level.floor(from) == from && level.floor(to) == to),
+                        Piece::Cells { level, from, to } => {
+                            prop_assert!(level.floor(from) == from && level.floor(to) == to);
+                        }
                         Piece::Facts { from, to, sign } => {
                             // Only the future is read beyond a quarter of an hour, and there is next to nothing in it
                             prop_assert!(to.since(from) < QUARTER_MS || (sign == Sign::Minus && from >= now));

@@ -28,6 +28,7 @@ macro_rules! steps {
 
 const STEPS: &[Step] = steps! {
     1 "0001_foundation";
+    5 "0005_analytics";
 };
 
 /// The steps in one dialect. Each runs in a transaction; sqlx keeps their checksums and, on PostgreSQL, takes an

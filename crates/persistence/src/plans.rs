@@ -8,7 +8,7 @@ use sqlx::{Connection as _, Row as _};
 use crate::db::Sql;
 use crate::{
     AuditFilter, Backend, JournalFilter, LeaseFilter, Order, SeqCursor, Store, StoreOptions, Visibility, audit_log,
-    balance, engine, journal, leases, outbox, sweep, verify, work,
+    balance, engine, facts, journal, leases, outbox, sweep, verify, work,
 };
 
 /// The tables that grow, under the names they have in statements.
@@ -30,6 +30,12 @@ const LARGE: &[&str] = &[
     "q",
     "outbox",
     "audit",
+    "facts",
+    "f",
+    "fact_ids",
+    "k",
+    "rollups",
+    "rollup_sketches",
 ];
 
 struct Planner {
@@ -86,8 +92,8 @@ fn scanned(step: &str) -> Option<&str> {
 #[tokio::test]
 async fn what_every_batch_does_goes_by_index() {
     let mut planner = Planner::start().await;
-    let statements: Vec<(&str, &Sql)> =
-        engine::hot_statements().into_iter().chain(work::hot_statements()).chain(sweep::hot_statements()).collect();
+    let parts = [engine::hot_statements(), work::hot_statements(), sweep::hot_statements(), facts::hot_statements()];
+    let statements: Vec<(&str, &Sql)> = parts.concat();
     assert!(statements.len() > 15);
     for (name, sql) in statements {
         for size in [1, 64] {

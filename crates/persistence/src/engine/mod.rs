@@ -15,7 +15,7 @@ use kernel::{LeaseId, ProviderKeyId};
 use ledger::{Applied, Book, Command, Outcome, Rejection};
 
 use crate::audit::AuditRecord;
-use crate::{StoreError, Work};
+use crate::{EventFacts, StoreError, Work};
 
 pub(crate) use checkout::{LEASE_COLUMNS, budget_from_row, lease_from_row};
 pub(crate) use warm::Warm;
@@ -59,6 +59,8 @@ pub enum Extra {
     Terms(LeaseTerms),
     /// With a report.
     Call(CallFacts),
+    /// With an event.
+    Event(Box<EventFacts>),
 }
 
 /// One command to be run.

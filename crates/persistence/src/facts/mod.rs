@@ -1,0 +1,119 @@
+//! Facts: one for each LLM request (§12), and what is added up of them.
+//!
+//! | table | what it holds |
+//! |---|---|
+//! | `series` | the dimension of facts and roll-ups: agent, owner, project, provider, provider key, model, status. Few rows, never changed |
+//! | `facts` | a narrow row for each request; its number is that of the trace (§15) and never used again |
+//! | `fact_ids` | the names a fact goes by, for dedupe and for the meeting of an event with the report of the same call |
+//! | `fact_extras` | what few facts have: errors, trace ids, tags, … |
+//! | `rollups` | sums over the facts of a series in a quarter of an hour, an hour, a day, a month (of UTC) |
+//! | `rollup_sketches` | how cost and latency are distributed, for quantiles |
+//! | `rollup_head` | how far the coarser levels and the sketches are |
+//!
+//! # How they come about
+//! Events ([`Item::event`]) and reports run through the [`Pipeline`](crate::Pipeline). What a fact adds to the quarter of
+//! an hour it lies in is written in its own transaction, so sums and counts are right at any time. Coarser levels are
+//! *folded* from finer ones when their time is over; a late fact goes to every level that is folded already. So live
+//! traffic touches one cell for each series, and a question over a long range still reads few rows. Which rows make up a
+//! range is said by [`analytics::pieces`] with [`Store::folded`](crate::Store::folded).
+//!
+//! # Names that stand for nothing
+//! A fact without a project has an empty `project_id` in its series, one without a known provider key the key 0.
+//!
+//! # What a report says of tokens
+//! A report gives one number and not which way the tokens went: they count as input until the event of the same call
+//! says more.
+
+mod read;
+
+use analytics::CallStatus;
+use kernel::{AgentId, LeaseId, ProviderKeyId};
+use ledger::{Command, Spending};
+
+use crate::{Extra, Item};
+
+pub use read::ScopeSums;
+
+/// For the test of plans.
+#[cfg(test)]
+pub(crate) fn hot_statements() -> Vec<(&'static str, &'static crate::db::Sql)> {
+    read::hot_statements()
+}
+
+/// Bits of `facts.flags`.
+pub mod flag {
+    /// An event told of the call.
+    pub const EVENT: i64 = 1;
+    /// A report told of it.
+    pub const REPORT: i64 = 2;
+    /// It failed; what is queried by index says `flags >= 4`.
+    pub const FAILED: i64 = 4;
+}
+
+/// What told of a call: `event`, `report` or `both`, from `facts.flags`.
+pub const fn source_of(flags: i64) -> &'static str {
+    match flags & (flag::EVENT | flag::REPORT) {
+        flag::EVENT => "event",
+        flag::REPORT => "report",
+        _ => "both",
+    }
+}
+
+/// What an event says of a call, beside what its command does: see [`Item::event`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventFacts {
+    /// How it ended.
+    pub status: CallStatus,
+    /// The model, 1–200 characters.
+    pub model: String,
+    /// The provider, a slug.
+    pub provider: String,
+    /// The provider key, where the event names one that the agent has. Without it, that of the lease is taken.
+    pub provider_key: Option<ProviderKeyId>,
+    /// Tokens in, 0…10⁹.
+    pub input_tokens: i64,
+    /// Tokens out, 0…10⁹.
+    pub output_tokens: i64,
+    /// How long it took, milliseconds.
+    pub latency_ms: Option<i64>,
+    /// The id under which the same call is reported, where it is another than the event's own.
+    pub request_id: Option<String>,
+    /// What few events say.
+    pub more: Option<Box<EventMore>>,
+}
+
+/// What few events say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventMore {
+    /// Why it failed, at most 64 characters.
+    pub error_code: Option<String>,
+    /// Why it failed, for people, at most 1000 characters.
+    pub error_message: Option<String>,
+    /// W3C trace id, 32 hexadecimal digits.
+    pub trace_id: Option<String>,
+    /// W3C span id, 16 hexadecimal digits.
+    pub span_id: Option<String>,
+    /// Of the tokens in, those that were read from the provider's cache.
+    pub cached_tokens: Option<i64>,
+    /// Of the tokens out, those spent on reasoning.
+    pub reasoning_tokens: Option<i64>,
+    /// A JSON object of texts.
+    pub tags: Option<String>,
+}
+
+impl Item {
+    /// An event of an agent. `spending` has the event's id, what it cost, and the client's own time, whatever that says: a
+    /// time that is absurd counts as that of receipt, but does not name a lease.
+    ///
+    /// Answered with [`ledger::Outcome::Counted`]; `duplicate` where the agent's event of this id was counted before. One
+    /// whose sums would leave the range of the books is refused as [`ledger::Rejection::AmountOverflow`]. Neither disturbs
+    /// its neighbours.
+    pub fn event(agent: AgentId, lease: Option<LeaseId>, spending: Spending, facts: EventFacts) -> Self {
+        Self {
+            command: Command::Event { agent, lease, item: spending },
+            extra: Extra::Event(Box::new(facts)),
+            directory_version: None,
+            audit: None,
+        }
+    }
+}

@@ -9,7 +9,7 @@ use crate::balance::{exact, saturated};
 use crate::db::{Row, args, statements};
 use crate::filter::Filter;
 use crate::listing::{Listed, Page, Visibility, number_rows};
-use crate::{Store, StoreError, Work};
+use crate::{Store, StoreError, Work, engine};
 
 /// A freeze, lifted or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -193,7 +193,11 @@ impl Work {
             exposure += exact(&row, 0)?;
         }
         let exposure = saturated(exposure);
-        Ok(SetFreeze { freeze, created, agents_affected: agents.len() as i64, open_leases, exposure })
+        let set = SetFreeze { freeze, created, agents_affected: agents.len() as i64, open_leases, exposure };
+        if created {
+            self.emit(engine::frozen(&set));
+        }
+        Ok(set)
     }
 
     /// Lifts the freeze of a scope; returns it as it is then, `None` if the scope is not frozen.
@@ -207,12 +211,14 @@ impl Work {
         let Some(row) = self.tx.row(&ACTIVE, args![key.as_str()]).await? else { return Ok(None) };
         self.tx.run(&LIFT, args![key, self.now, by.as_str(), reason]).await?;
         self.directory_changes();
-        Ok(Some(Freeze {
+        let lifted = Freeze {
             unfrozen_at: Some(self.now),
             unfrozen_by: Some(by.clone()),
             unfreeze_reason: reason.map(str::to_owned),
             ..freeze_from_row(&row)?
-        }))
+        };
+        self.emit(engine::unfrozen(&lifted));
+        Ok(Some(lifted))
     }
 
     /// The live agents of a scope.

@@ -40,6 +40,7 @@ mod leases;
 mod listing;
 mod migrations;
 mod outbox;
+mod payload;
 mod pipeline;
 #[cfg(test)]
 mod plans;
@@ -66,7 +67,7 @@ pub use budget_history::{AllocationChange, AllocationChangeKind, AllocationChang
 pub use budgets::{BudgetChange, BudgetFilter, BudgetRefusal, BudgetSource, BudgetView, NewBudget};
 pub use db::Backend;
 pub use directory::{AgentPicture, CoveringFreeze, Directory, KeyWish, NoKey, PictureKey};
-pub use engine::{Answer, CallFacts, Done, Extra, Item, LeaseTerms, Refused};
+pub use engine::{Answer, CallFacts, Done, Extra, FetchedKey, Item, LeaseTerms, LlmFact, Refused, llm_event};
 pub use error::StoreError;
 pub use facts::{EventFacts, EventMore, ScopeSums, flag, source_of};
 pub use freezes::{Freeze, FreezeFilter, SetFreeze};

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::db::Value;
+use crate::payload::write_text;
 
 /// The most rows that are sent in one statement; more are sent in several.
 pub(crate) const MAX_ROWS: usize = 512;
@@ -113,15 +114,7 @@ fn write_json(json: &mut String, cell: &Value) {
         Value::Int(Some(value)) => {
             let _ = write!(json, "{value}");
         }
-        Value::Text(Some(text)) => {
-            if text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\') {
-                json.push('"');
-                json.push_str(text);
-                json.push('"');
-            } else {
-                json.push_str(&serde_json::Value::from(text.as_str()).to_string());
-            }
-        }
+        Value::Text(Some(text)) => write_text(json, text),
         Value::Blob(Some(bytes)) => {
             json.push('"');
             json.push_str(&hex::encode(bytes));

@@ -49,7 +49,6 @@ pub async fn create_ic_token(
         }
         let record = AuditRecord::new("IC_TOKEN_CREATED", "agent", id, caller.audit_actor());
         work.audit(record.changed(None, issue::audited(&token)));
-        work.emit(issue::event(id, Some(&token)));
         Ok(())
     });
     stored.await?;

@@ -3,7 +3,7 @@
 use api_types::agents::{IssueIcToken, IssuedIcToken};
 use auth::ic_token::{self, NewIcToken};
 use kernel::{AgentId, Timestamp};
-use persistence::{AgentView, NewIcTokenRow, OutboxEvent};
+use persistence::{AgentView, NewIcTokenRow};
 use serde_json::{Value, json};
 
 use crate::{ApiError, ApiState};
@@ -43,14 +43,4 @@ pub(super) fn audited(token: &NewIcToken) -> Value {
         "created_at": token.created_at.secs(),
         "expires_at": token.expires_at.map(Timestamp::secs),
     })
-}
-
-/// What the live stream is told.
-pub(super) fn event(agent: AgentId, token: Option<&NewIcToken>) -> OutboxEvent {
-    let payload = json!({
-        "has_ic_token": token.is_some(),
-        "created_at": token.map(|token| token.created_at.secs()),
-        "expires_at": token.and_then(|token| token.expires_at).map(Timestamp::secs),
-    });
-    OutboxEvent { agent: Some(agent), kind: "ic_token_changed", payload: payload.to_string() }
 }

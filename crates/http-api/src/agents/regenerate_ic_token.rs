@@ -47,7 +47,6 @@ pub async fn regenerate_ic_token(
         let before = had_one.then(|| json!({ "ic_token": "[REDACTED]" }));
         let record = AuditRecord::new("IC_TOKEN_REGENERATED", "agent", id, caller.audit_actor());
         work.audit(record.changed(before, issue::audited(&token)));
-        work.emit(issue::event(id, Some(&token)));
         Ok(had_one)
     });
     let old_token_invalidated = replaced.await?;

@@ -6,7 +6,6 @@ use kernel::ErrorCode;
 use persistence::AuditRecord;
 use serde_json::json;
 
-use super::issue;
 use crate::transact::transact;
 use crate::{ApiError, ApiState, Caller, Params};
 
@@ -37,7 +36,6 @@ pub async fn revoke_ic_token(
         if work.clear_ic_token(id).await?.ok_or(ErrorCode::AgentNotFound)? {
             let record = AuditRecord::new("IC_TOKEN_REVOKED", "agent", id, caller.audit_actor());
             work.audit(record.changed(json!({ "ic_token": "[REDACTED]" }), None));
-            work.emit(issue::event(id, None));
         }
         Ok(())
     });

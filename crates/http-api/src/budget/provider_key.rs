@@ -6,7 +6,7 @@ use axum::http::HeaderMap;
 use kernel::validate::{Fields, FromFields};
 use kernel::{ErrorCode, Money, Secret};
 use ledger::{AgentFigures, Command, Scope};
-use persistence::{AgentPicture, AuditActor, AuditRecord, Item, Refused};
+use persistence::{AgentPicture, AuditActor, AuditRecord, Extra, FetchedKey, Item, Refused};
 use serde::Serialize;
 
 use super::agent_caller::{Checks, SignedToken};
@@ -90,6 +90,7 @@ async fn attempt(api: &ApiState, agent: &AgentPicture, actor: &AuditActor) -> Re
     let item = Item {
         directory_version: Some(agent.version),
         audit: Some(record),
+        extra: Extra::Key(FetchedKey { id: chosen.key.id, provider: chosen.key.provider.clone() }),
         ..Item::new(Command::Touch { agent: agent.id })
     };
     match api.pipeline.run_one(item).await? {

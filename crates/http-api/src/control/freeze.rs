@@ -5,7 +5,7 @@ use axum::Json;
 use axum::extract::State;
 use kernel::FreezeId;
 use ledger::Scope;
-use persistence::{AuditRecord, OutboxEvent, SetFreeze, Work};
+use persistence::{AuditRecord, SetFreeze, Work};
 use serde_json::json;
 
 use super::shape::{existing_scope, freeze_body};
@@ -38,7 +38,7 @@ pub async fn freeze(State(api): State<ApiState>, caller: Caller, body: Body) -> 
     Ok(Json(FreezeSet { freeze: freeze_body(freeze), created, agents_affected, open_leases, exposure }))
 }
 
-/// Freezes a scope, and tells the audit log and the live stream of it if that is new.
+/// Freezes a scope, and tells the audit log of it if that is new.
 pub(crate) async fn set(
     api: &ApiState,
     work: &mut Work,
@@ -52,13 +52,6 @@ pub(crate) async fn set(
         let mut record = AuditRecord::new("FREEZE_SET", "freeze", &set.freeze.id, caller.audit_actor());
         record.after = Some(json!({ "scope": scope.key(), "reason": reason }));
         work.audit(record);
-        work.emit(event("frozen", scope, reason));
     }
     Ok(set)
-}
-
-/// What the live stream is told.
-pub(super) fn event(kind: &'static str, scope: &Scope, reason: &str) -> OutboxEvent {
-    let agent = if let Scope::Agent(agent) = scope { Some(*agent) } else { None };
-    OutboxEvent { agent, kind, payload: json!({ "scope": scope.key(), "reason": reason }).to_string() }
 }

@@ -7,7 +7,6 @@ use kernel::ErrorCode;
 use persistence::AuditRecord;
 use serde_json::json;
 
-use super::freeze::event;
 use super::shape::{freeze_body, scope_meant};
 use crate::transact::transact;
 use crate::{ApiError, ApiState, Body, Caller};
@@ -39,7 +38,6 @@ pub async fn unfreeze(State(api): State<ApiState>, caller: Caller, body: Body) -
         record.before = Some(json!({ "scope": scope.key(), "reason": freeze.reason }));
         record.metadata = json!({ "reason": request.reason });
         work.audit(record);
-        work.emit(event("unfrozen", &scope, &request.reason));
         Ok(freeze)
     });
     let freeze = lifted.await?;

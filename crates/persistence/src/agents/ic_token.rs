@@ -4,7 +4,7 @@ use auth::TokenHash;
 use kernel::{AgentId, Timestamp};
 
 use crate::db::{args, statements};
-use crate::{Store, StoreError, Work};
+use crate::{Store, StoreError, Work, engine};
 
 /// A token to be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +110,8 @@ impl Work {
         ];
         self.tx.run(&SET, values).await?;
         self.directory_changes();
+        let expires_at = token.and_then(|t| t.expires_at);
+        self.emit(engine::ic_token_changed(agent, token.map(|t| t.created_at), expires_at));
         Ok(())
     }
 }

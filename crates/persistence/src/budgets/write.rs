@@ -11,7 +11,7 @@ use super::{
 use crate::db::{args, statements};
 use crate::filter::Filter;
 use crate::work::SYSTEM_CHAIN;
-use crate::{Backend, Item, Refused, StoreError, Work};
+use crate::{Backend, Item, Refused, StoreError, Work, engine};
 
 statements! {
     INSERT = "INSERT INTO budgets (id, scope_key, scope_kind, name, cap, budget_window, time_zone, thresholds, enabled, \
@@ -125,6 +125,7 @@ impl Work {
             actor: actor.clone(),
             reason: reason.map(str::to_owned),
         };
+        let mut told = false;
         if change.cap.is_some() || change.enabled.is_some() {
             // Whoever changes or ends a budget holds the book of its scope: what this change leaves as it is, is read under
             // that lock. The budget itself is locked by the command, in the order of the numbers
@@ -133,8 +134,9 @@ impl Work {
                 return Ok(Err(BudgetRefusal::NotFound));
             };
             let (cap, enabled) = (row.money(0)?, row.flag(1)?);
-            let command = command(change.cap.unwrap_or(cap), change.enabled.unwrap_or(enabled));
-            if let Err(rejection) = self.run_budget_command(command).await? {
+            let wanted = (change.cap.unwrap_or(cap), change.enabled.unwrap_or(enabled));
+            told = wanted != (cap, enabled);
+            if told && let Err(rejection) = self.run_budget_command(command(wanted.0, wanted.1)).await? {
                 return Ok(Err(rejection.into()));
             }
         }
@@ -143,7 +145,12 @@ impl Work {
             let thresholds = change.thresholds.as_deref().map(thresholds_to_text);
             self.tx.run(&DESCRIBE, args![no.0, change.name.is_some(), name, thresholds, self.now]).await?;
         }
-        Ok(Ok(self.budget_view(no).await?))
+        let view = self.budget_view(no).await?;
+        let described = change.name.is_some() || change.thresholds.is_some();
+        if described && !told {
+            self.emit(engine::budget_changed(&view.id, &view.budget, &view.account, self.now));
+        }
+        Ok(Ok(view))
     }
 
     async fn lock_budget_books(&mut self, no: BudgetNo) -> Result<(), StoreError> {
@@ -178,7 +185,12 @@ impl Work {
         if let Some(scope) = self.scope_of(no).await? {
             self.lock_scope(&scope).await?;
         }
-        Ok(self.tx.run(&DELETE, args![no.0, self.now]).await? > 0)
+        let ended = self.tx.run(&DELETE, args![no.0, self.now]).await? > 0;
+        if ended {
+            let view = self.budget_view(no).await?;
+            self.emit(engine::budget_ended(&view.id, &view.budget, &view.account, self.now));
+        }
+        Ok(ended)
     }
 
     /// The number of a budget that has not been deleted.

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use kernel::{AgentId, BudgetNo, EndedBy, LeaseId, LeaseState, ProjectId, ProviderKeyId, Timestamp, UserId, Window};
+use kernel::{
+    AgentId, BudgetId, BudgetNo, EndedBy, LeaseId, LeaseState, ProjectId, ProviderKeyId, Timestamp, UserId, Window,
+};
 use ledger::{
     Account, AccountKey, AgentBook, Book, Budget, ChainHead, Command, GrantRecord, IdempotencyKey, Lease, Scope,
     Settlement,
 };
 
-use super::{Checkout, Item, LeaseTerms, Warm};
+use super::{BudgetTerms, Checkout, Item, LeaseTerms, Warm};
 use crate::balance::granted_in;
 use crate::budgets::book_of;
 use crate::db::{Row, Value, args, statements};
@@ -39,12 +41,12 @@ statements! {
         l.ended_at, l.ended_by, l.reason, l.supersedes, l.superseded_by, l.settled_presumed_spent, l.settled_spent, \
         l.settled_reason, l.settled_by, l.settled_at, l.provider, l.provider_key_id, l.runtime_id, l.runtime_version \
         FROM leases AS l WHERE l.id IN (SELECT {text 0} FROM {rows})";
-    BUDGETS = "SELECT no, scope_key, cap, budget_window, time_zone, enabled, opened_window FROM budgets \
-        WHERE deleted_at IS NULL AND scope_key IN (SELECT {text 0} FROM {rows}) ORDER BY no";
-    BUDGETS_HELD = "SELECT no, scope_key, cap, budget_window, time_zone, enabled, opened_window FROM budgets \
-        WHERE deleted_at IS NULL AND scope_key IN (SELECT {text 0} FROM {rows}) ORDER BY no {for_share}";
-    BUDGETS_CHANGED = "SELECT no, scope_key, cap, budget_window, time_zone, enabled, opened_window FROM budgets \
-        WHERE deleted_at IS NULL AND scope_key IN (SELECT {text 0} FROM {rows}) ORDER BY no {for_change}";
+    BUDGETS = "SELECT no, scope_key, cap, budget_window, time_zone, enabled, opened_window, id, thresholds \
+        FROM budgets WHERE deleted_at IS NULL AND scope_key IN (SELECT {text 0} FROM {rows}) ORDER BY no";
+    BUDGETS_HELD = "SELECT no, scope_key, cap, budget_window, time_zone, enabled, opened_window, id, thresholds \
+        FROM budgets WHERE deleted_at IS NULL AND scope_key IN (SELECT {text 0} FROM {rows}) ORDER BY no {for_share}";
+    BUDGETS_CHANGED = "SELECT no, scope_key, cap, budget_window, time_zone, enabled, opened_window, id, thresholds \
+        FROM budgets WHERE deleted_at IS NULL AND scope_key IN (SELECT {text 0} FROM {rows}) ORDER BY no {for_change}";
     ACCOUNTS = "SELECT budget_no, window_start, spent, leased, suspense, overrun FROM accounts \
         WHERE (budget_no, window_start) IN (SELECT {int 0}, {int 1} FROM {rows}) \
         ORDER BY budget_no, window_start {for_update}";
@@ -163,7 +165,7 @@ impl Work {
     pub(super) async fn check_out(&mut self, items: &[Item]) -> Result<Checkout, StoreError> {
         let mut named = Named::by(items);
         self.name_budgets_of_adjustments(items, &mut named).await?;
-        let Warm { books, mut book, mut terms, mut scopes, mut directory_version, .. } =
+        let Warm { books, mut book, mut terms, mut budget_terms, mut scopes, mut directory_version, .. } =
             self.warm.take().unwrap_or_default();
         self.books.extend(books);
         book.reports.clear();
@@ -187,14 +189,14 @@ impl Work {
         let wanted = self.load_requests(&named, &mut book, wanted).await?;
         let touched = self.load_leases(wanted, &mut book, &mut terms).await?;
         let about = scopes_about(&named, &touched, &book);
-        self.load_budgets(&named, &about, &mut scopes, &mut book).await?;
+        self.load_budgets(&named, &about, &mut scopes, &mut book, &mut budget_terms).await?;
         self.load_accounts(&about, &touched, &mut book).await?;
         self.load_reports(&named, &mut book).await?;
         if directory_version.is_none() && items.iter().any(|item| item.directory_version.is_some()) {
             let row = self.tx.row(&DIRECTORY_VERSION, args![]).await?;
             directory_version = row.map(|row| row.int(0)).transpose()?;
         }
-        Ok(Checkout { book, terms, scopes, directory_version })
+        Ok(Checkout { book, terms, budget_terms, scopes, directory_version })
     }
 
     /// An adjustment names its budget by number; the scope's key is needed to load it, and its agent to lock it.
@@ -348,6 +350,7 @@ impl Work {
         about: &BTreeSet<Scope>,
         loaded: &mut HashSet<String>,
         book: &mut Book,
+        terms: &mut HashMap<BudgetNo, BudgetTerms>,
     ) -> Result<(), StoreError> {
         let mut rows = Rows::new();
         for key in about.iter().map(Scope::key) {
@@ -366,6 +369,10 @@ impl Work {
         };
         for row in self.tx.rows(sql, args![rows.finish()]).await? {
             let budget = budget_from_row(&row)?;
+            let thresholds = serde_json::from_str(&row.text(8)?);
+            let thresholds =
+                thresholds.map_err(|_| StoreError::Corrupt("a budget has unreadable thresholds".into()))?;
+            terms.insert(budget.no, BudgetTerms { id: BudgetId::new(row.text(7)?), thresholds });
             book.budgets.insert(budget.no, budget);
         }
         Ok(())

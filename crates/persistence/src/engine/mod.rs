@@ -11,13 +11,15 @@ mod write;
 
 use std::collections::{HashMap, HashSet};
 
-use kernel::{LeaseId, ProviderKeyId};
+use kernel::{BudgetId, BudgetNo, LeaseId, ProviderKeyId};
 use ledger::{Applied, Book, Command, Outcome, Rejection};
 
 use crate::audit::AuditRecord;
 use crate::{EventFacts, StoreError, Work};
 
 pub(crate) use checkout::{LEASE_COLUMNS, budget_from_row, lease_from_row};
+pub use events::{LlmFact, llm_event};
+pub(crate) use events::{budget_changed, budget_ended, frozen, ic_token_changed, unfrozen};
 pub(crate) use warm::Warm;
 
 /// For the test of plans.
@@ -50,6 +52,23 @@ pub struct CallFacts {
     pub tokens: i64,
 }
 
+/// The provider key that was handed out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchedKey {
+    /// Which one.
+    pub id: ProviderKeyId,
+    /// Its kind.
+    pub provider: String,
+}
+
+/// What is stored of a budget beside what the ledger decides by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BudgetTerms {
+    pub(crate) id: BudgetId,
+    /// Percent of the cap at which people are told, ascending.
+    pub(crate) thresholds: Vec<i64>,
+}
+
 /// What goes with a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Extra {
@@ -61,6 +80,8 @@ pub enum Extra {
     Call(CallFacts),
     /// With an event.
     Event(Box<EventFacts>),
+    /// With a sign of life by which a key was handed out.
+    Key(FetchedKey),
 }
 
 /// One command to be run.
@@ -112,6 +133,8 @@ pub(crate) struct Checkout {
     book: Book,
     /// The terms of the loaded leases.
     terms: HashMap<LeaseId, LeaseTerms>,
+    /// The terms of the loaded budgets.
+    budget_terms: HashMap<BudgetNo, BudgetTerms>,
     /// Keys of the scopes whose budgets were looked for.
     scopes: HashSet<String>,
     /// The directory's version, where a command depends on it.
@@ -147,9 +170,9 @@ impl Work {
             }
         }
         self.write(items, results, &checkout).await?;
-        let Checkout { book, terms, scopes, directory_version } = checkout;
+        let Checkout { book, terms, budget_terms, scopes, directory_version } = checkout;
         if self.keeps_warm {
-            self.warm = Some(Warm { book, terms, scopes, directory_version, ..Warm::default() });
+            self.warm = Some(Warm { book, terms, budget_terms, scopes, directory_version, ..Warm::default() });
         }
         Ok(answers)
     }

@@ -7,10 +7,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use kernel::{AgentId, LeaseId, LeaseState};
+use kernel::{AgentId, BudgetNo, LeaseId, LeaseState};
 use ledger::Book;
 
-use super::LeaseTerms;
+use super::{BudgetTerms, LeaseTerms};
 use crate::work::BookRow;
 
 /// Leases from which on closed ones are forgotten.
@@ -24,6 +24,7 @@ pub(crate) struct Warm {
     pub(super) books: HashMap<AgentId, BookRow>,
     pub(super) book: Book,
     pub(super) terms: HashMap<LeaseId, LeaseTerms>,
+    pub(super) budget_terms: HashMap<BudgetNo, BudgetTerms>,
     /// Keys of the scopes whose budgets, if any, are in the book.
     pub(super) scopes: HashSet<String>,
     pub(super) directory_version: Option<i64>,

@@ -73,7 +73,7 @@ impl Work {
         let (mut reports, mut requests) = (Rows::new(), Rows::new());
         for (index, applied) in results {
             let item = &items[index];
-            self.emit_for(item, &applied);
+            self.emit_for(item, &applied, checkout);
             accounts.extend(applied.accounts);
             if let Outcome::Granted { lease, duplicate: false, .. } = &applied.outcome {
                 opened.insert(lease.id.clone(), ());

@@ -1,67 +1,58 @@
-//! The live stream's vocabulary: where a subscriber stands.
+//! The live stream: every event, in order, once.
 //!
 //! Events are numbered without holes in the order of their commits, within an epoch that changes only if the store is
-//! restored or replaced. A subscriber that comes back with its [`Cursor`] gets exactly what it missed. Fan-out follows.
+//! restored or replaced. A subscriber that comes back with its [`Cursor`] gets exactly what it missed, or is told of an
+//! honest gap.
+//!
+//! ```text
+//!   Log ──tail──▶ Hub: ring of the youngest events ──▶ Subscription ──▶ Session ──▶ Transport
+//!    ▲                                                     │ (behind the ring)
+//!    └─────────────────────────── pages ──────────────────┘
+//! ```
+//!
+//! | part | its job |
+//! |---|---|
+//! | [`Log`] | where events come from; a database, or a list in a test |
+//! | [`Hub`] | reads the log once for everybody, and only while somebody listens |
+//! | [`Event`] | an event with its frame, written once; only `prev` differs between subscribers |
+//! | [`Sight`], [`Filter`] | what somebody may see, what somebody asked for |
+//! | [`Pass`], [`Passes`] | what a credential lets its holder see, kept up to date while it is used |
+//! | [`Subscription`] | a place in the stream that moves on: from the ring, or from the log where the ring does not reach |
+//! | [`Session`] | the protocol of one connection: credential, subscription, heartbeats, cut-offs |
+//! | [`Transport`] | how frames reach the other side; a WebSocket, a stream of server-sent events, a channel in a test |
+//!
+//! # Why a ring and places, and not a queue for each subscriber
+//! Five thousand subscribers see the same event. With queues it would be put into five thousand of them; here each
+//! subscriber is woken and reads on from its place, and what gathered meanwhile goes out in one write. A reader that does
+//! not read holds at most [`MAX_WAITING_FRAMES`] references to shared events before it is cut off; nobody waits for it.
+//! Replay and live are the same thing, a place and where to read on from it, so there is no seam between them at which an
+//! event could be lost or doubled.
+//!
+//! Nothing here knows HTTP or a database.
 
-use std::fmt;
-use std::str::FromStr;
-
-/// A place in the stream, written `<epoch>:<seq>`: everything up to and including `seq` has been seen.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Cursor {
-    /// Which numbering: 1 to 64 characters of `[A-Za-z0-9_-]`.
-    pub epoch: String,
-    /// The last event seen; 0 before the first.
-    pub seq: i64,
-}
-
-/// The text is not a cursor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BadCursor;
-
-impl fmt::Display for BadCursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not a cursor of the form <epoch>:<seq>")
-    }
-}
-
-impl std::error::Error for BadCursor {}
-
-impl fmt::Display for Cursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.epoch, self.seq)
-    }
-}
-
-impl FromStr for Cursor {
-    type Err = BadCursor;
-
-    fn from_str(text: &str) -> Result<Self, BadCursor> {
-        let (epoch, seq) = text.split_once(':').ok_or(BadCursor)?;
-        let named = (1..=64).contains(&epoch.len())
-            && epoch.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-        let counted = !seq.is_empty() && seq.bytes().all(|b| b.is_ascii_digit());
-        match seq.parse() {
-            Ok(seq) if named && counted => Ok(Self { epoch: epoch.to_owned(), seq }),
-            _ => Err(BadCursor),
-        }
-    }
-}
+mod cursor;
+mod event;
+mod hub;
+mod log;
+mod pass;
+mod protocol;
+mod ring;
+mod session;
+mod sight;
+mod subscription;
 
 #[cfg(test)]
-mod tests {
-    use super::Cursor;
+mod tests;
 
-    #[test]
-    fn a_cursor_reads_back_as_it_was_written() {
-        let cursor = Cursor { epoch: "a1b2".to_owned(), seq: 42 };
-        assert_eq!(cursor.to_string().parse(), Ok(cursor));
-    }
+pub use cursor::{BadCursor, Cursor};
+pub use event::{Entry, Event, Kind};
+pub use hub::{ConnectionSlot, Cut, Hub, HubSettings, HubStats};
+pub use log::{Boxed, Log, LogError, Page};
+pub use pass::{Check, Pass, Passes, Refusal, Standing};
+pub use protocol::{ClientFrame, FrameError, close};
+pub use session::{Admission, Gate, Gone, Incoming, Manner, Outgoing, Session, Transport};
+pub use sight::{Filter, Sight};
+pub use subscription::{Gap, GapReason, MAX_WAITING_BYTES, MAX_WAITING_FRAMES, StartError, Started, Subscription};
 
-    #[test]
-    fn anything_else_is_refused() {
-        for bad in ["", ":", "a:", ":1", "a:-1", "a:+1", "a:1:2", "a b:1", "a:99999999999999999999"] {
-            assert!(bad.parse::<Cursor>().is_err(), "{bad}");
-        }
-    }
-}
+/// The longest frame, in either direction.
+pub const MAX_FRAME_BYTES: usize = 64 << 10;

@@ -48,9 +48,11 @@
 //! | [`openapi`] | the list of all routes and their description |
 //! | [`system`] | endpoints about the service itself |
 //! | [`auth`](mod@auth), [`users`] | logins; the people behind them |
+//! | [`mod@audit`] | who did what |
 
 pub mod agents;
 mod alias;
+pub mod audit;
 pub mod auth;
 pub mod bearer;
 pub mod body;

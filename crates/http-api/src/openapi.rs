@@ -27,6 +27,7 @@ use crate::state::ApiState;
         (name = "projects", description = "Groups of agents"),
         (name = "budgets", description = "Budgets of projects, owners and the whole installation"),
         (name = "limits", description = "Budgets of agents in US dollars"),
+        (name = "audit", description = "Who did what, and that nobody has touched the record of it"),
     ),
 )]
 struct Base;
@@ -43,6 +44,7 @@ pub fn routes() -> OpenApiRouter<ApiState> {
         .merge(crate::providers::routes())
         .merge(crate::projects::routes())
         .merge(crate::budgets::routes())
+        .merge(crate::audit::routes())
 }
 
 /// The OpenAPI 3.1 document.

@@ -1,4 +1,5 @@
-//! Reading the audit log and checking its chain. Records are written by the commit of a [`Work`](crate::Work).
+//! Reading the audit log and checking its chain. Records are written by the commit of a [`Work`](crate::Work), and removed
+//! by [`Work::prune_audit`](crate::Work::prune_audit) when their time is over.
 
 use std::sync::Arc;
 
@@ -17,12 +18,12 @@ const CHUNK: i64 = 1_000;
 /// Which entries. Conditions that are not given do not narrow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditFilter {
-    /// What this user did.
-    pub user: Option<UserId>,
-    /// Done to this kind of thing.
-    pub resource_type: Option<String>,
-    /// Done to this thing.
-    pub resource_id: Option<String>,
+    /// What one of these users did.
+    pub users: Vec<UserId>,
+    /// Done to one of these kinds of thing.
+    pub resource_types: Vec<String>,
+    /// Done to one of these things.
+    pub resource_ids: Vec<String>,
     /// One of these actions.
     pub operations: Vec<String>,
     /// Recorded at or after this.
@@ -31,12 +32,12 @@ pub struct AuditFilter {
     pub to: Option<Timestamp>,
 }
 
-/// The end of the audit chain.
+/// A place in the audit chain, such as its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuditHead {
-    /// How many entries there are.
+    /// The number of the entry; 0 before the first.
     pub seq: i64,
-    /// The hash of the last; zeros before the first.
+    /// Its hash; zeros before the first.
     pub hash: [u8; 32],
 }
 
@@ -51,6 +52,8 @@ pub struct AuditCheck {
     pub last_seq: i64,
     /// The end of the chain, as recorded beside it.
     pub head: AuditHead,
+    /// Where the chain begins: the last entry that was removed because its time was over.
+    pub checkpoint: AuditHead,
     /// The first entry that is not as it was written, and why.
     pub bad: Option<(i64, &'static str)>,
 }
@@ -68,7 +71,8 @@ const COLUMNS: &str = "seq, id, recorded_at, operation, resource_type, resource_
 statements! {
     HEAD = "SELECT audit_seq, audit_hash FROM heads WHERE id = 1";
     HASH_AT = "SELECT hash FROM audit WHERE seq = $1";
-    OUTSIDE = "SELECT (SELECT MIN(seq) FROM audit WHERE seq < 1), (SELECT MIN(seq) FROM audit WHERE seq > $1)";
+    CHECKPOINT = "SELECT seq, hash FROM audit_checkpoint WHERE id = 1";
+    OUTSIDE = "SELECT (SELECT MIN(seq) FROM audit WHERE seq <= $2), (SELECT MIN(seq) FROM audit WHERE seq > $1)";
 }
 
 impl Store {
@@ -87,24 +91,32 @@ impl Store {
 
     /// The end of the audit chain.
     pub async fn audit_head(&self) -> Result<AuditHead, StoreError> {
-        head_from_row(self.db.row(&HEAD, args![]).await?)
+        place_from_row(self.db.row(&HEAD, args![]).await?)
     }
 
-    /// Recomputes the audit chain from entry `from` (1 where not given) to entry `to` (the last), in one picture of the
-    /// database, a bounded number of entries at a time. Stops at the first bad one.
+    /// Recomputes the audit chain from entry `from` (the first where not given) to entry `to` (the last), in one picture of
+    /// the database, a bounded number of entries at a time. Stops at the first bad one. Entries that were removed because
+    /// their time was over are not asked for.
     ///
     /// An entry is bad if its hash is not that of its contents, if it does not follow the one before it, if a place is
-    /// empty, or if the chain does not end where the head says; the last is asked only where `to` reaches the end.
+    /// empty, if the chain does not end where the head says, or if it does not begin where its last record of a removal
+    /// says; the ends are asked only where the stretch reaches them.
     pub async fn verify_audit(&self, from: Option<i64>, to: Option<i64>) -> Result<AuditCheck, StoreError> {
         let mut tx = self.db.begin_read().await?;
-        let head = head_from_row(tx.row(&HEAD, args![]).await?)?;
-        let first_seq = from.unwrap_or(1).max(1);
+        let head = place_from_row(tx.row(&HEAD, args![]).await?)?;
+        let checkpoint = place_from_row(tx.row(&CHECKPOINT, args![]).await?)?;
+        let beginning = checkpoint.seq + 1;
+        let first_seq = from.unwrap_or(beginning).max(beginning);
         let last_seq = to.unwrap_or(head.seq).min(head.seq);
-        let mut check = AuditCheck { checked: 0, first_seq, last_seq, head, bad: None };
-        let row = tx.row(&OUTSIDE, args![head.seq]).await?;
+        let mut check = AuditCheck { checked: 0, first_seq, last_seq, head, checkpoint, bad: None };
+        if checkpoint.seq > head.seq {
+            check.bad = Some((checkpoint.seq, "the log begins after its end"));
+            return Ok(check);
+        }
+        let row = tx.row(&OUTSIDE, args![head.seq, checkpoint.seq]).await?;
         let outside = row.map(|row| Ok::<_, StoreError>((row.opt_int(0)?, row.opt_int(1)?))).transpose()?;
         let (before, beyond) = outside.unwrap_or_default();
-        if let Some(seq) = before.filter(|_| first_seq == 1) {
+        if let Some(seq) = before.filter(|_| first_seq == beginning) {
             check.bad = Some((seq, "the entry stands before the first"));
             return Ok(check);
         }
@@ -119,9 +131,9 @@ impl Store {
 /// The question for a stretch of the log, and one entry more.
 pub(crate) fn list_question(wanted: &AuditFilter, after: Option<SeqCursor>, limit: u32) -> (Arc<str>, Vec<Value>) {
     let mut filter = Filter::default();
-    filter.and_if("user_id = ?", wanted.user.as_ref().map(UserId::as_str));
-    filter.and_if("resource_type = ?", wanted.resource_type.as_deref());
-    filter.and_if("resource_id = ?", wanted.resource_id.as_deref());
+    filter.and_one_of("user_id", wanted.users.iter().map(UserId::as_str));
+    filter.and_one_of("resource_type", wanted.resource_types.iter().map(String::as_str));
+    filter.and_one_of("resource_id", wanted.resource_ids.iter().map(String::as_str));
     filter.and_one_of("operation", wanted.operations.iter().map(String::as_str));
     filter.and_if("recorded_at >= ?", wanted.from).and_if("recorded_at < ?", wanted.to);
     filter.and_if("seq < ?", after.map(|cursor| cursor.0));
@@ -129,52 +141,116 @@ pub(crate) fn list_question(wanted: &AuditFilter, after: Option<SeqCursor>, limi
     filter.statement(&head, " ORDER BY seq DESC LIMIT ?", [(i64::from(limit) + 1).into()])
 }
 
+/// A walk along the chain.
+pub(crate) struct Walk {
+    /// The entry that was last found to be sound.
+    pub(crate) place: AuditHead,
+    /// How many entries were read, a bad one included.
+    pub(crate) checked: i64,
+    /// What the last record of a removal says was removed.
+    removed: Option<AuditHead>,
+}
+
+impl Walk {
+    pub(crate) const fn from(place: AuditHead) -> Self {
+        Self { place, checked: 0, removed: None }
+    }
+
+    /// The next step: an entry as it is stored. Says what is wrong with it, if anything is.
+    pub(crate) fn step(&mut self, row: &Row) -> Result<Result<AuditEntry, (i64, &'static str)>, StoreError> {
+        let (seq, expected) = (row.int(0)?, self.place.seq + 1);
+        if seq != expected {
+            return Ok(Err((expected, "the entry is missing")));
+        }
+        self.checked += 1;
+        let Ok(entry) = entry_from_row(row) else {
+            return Ok(Err((seq, "the entry cannot be read")));
+        };
+        if entry.prev_hash != self.place.hash {
+            return Ok(Err((seq, "the entry does not follow the one before it")));
+        }
+        if entry.expected_hash() != entry.hash {
+            return Ok(Err((seq, "the hash is not that of the contents")));
+        }
+        self.place = AuditHead { seq, hash: entry.hash };
+        self.removed = removal(&entry).or(self.removed);
+        Ok(Ok(entry))
+    }
+}
+
+/// The question for the entries after a place, in their order.
+pub(crate) fn following(after: i64, to: i64, limit: i64) -> (Arc<str>, Vec<Value>) {
+    let mut filter = Filter::default();
+    filter.and("seq > ? AND seq <= ?", [after.into(), to.into()]);
+    filter.statement(&format!("SELECT {COLUMNS} FROM audit"), " ORDER BY seq LIMIT ?", [limit.into()])
+}
+
 async fn check_stretch(tx: &mut Tx, check: &mut AuditCheck) -> Result<Option<(i64, &'static str)>, StoreError> {
-    let mut last = check.first_seq - 1;
-    let mut hash = match last {
-        0 => [0; 32],
-        _ => match tx.row(&HASH_AT, args![last]).await? {
+    let AuditCheck { first_seq, last_seq, head, checkpoint, .. } = *check;
+    let before = first_seq - 1;
+    let hash = match before {
+        _ if before == checkpoint.seq => checkpoint.hash,
+        _ => match tx.row(&HASH_AT, args![before]).await? {
             Some(row) => row.hash(0)?,
-            None if check.first_seq > check.last_seq => return Ok(None),
-            None => return Ok(Some((last, "the entry is missing"))),
+            None if first_seq > last_seq => return Ok(None),
+            None => return Ok(Some((before, "the entry is missing"))),
         },
     };
-    let head = format!("SELECT {COLUMNS} FROM audit");
-    while last < check.last_seq {
-        let mut filter = Filter::default();
-        filter.and("seq > ? AND seq <= ?", [last.into(), check.last_seq.into()]);
-        let (sql, values) = filter.statement(&head, " ORDER BY seq LIMIT ?", [CHUNK.into()]);
+    let mut walk = Walk::from(AuditHead { seq: before, hash });
+    while walk.place.seq < last_seq {
+        let (sql, values) = following(walk.place.seq, last_seq, CHUNK);
         let rows = tx.rows_of(sql, values).await?;
         if rows.is_empty() {
-            return Ok(Some((last + 1, "the entry is missing")));
+            return Ok(Some((walk.place.seq + 1, "the entry is missing")));
         }
         for row in rows {
-            let seq = row.int(0)?;
-            if seq != last + 1 {
-                return Ok(Some((last + 1, "the entry is missing")));
+            let step = walk.step(&row)?;
+            check.checked = walk.checked;
+            if let Err(bad) = step {
+                return Ok(Some(bad));
             }
-            check.checked += 1;
-            let Ok(entry) = entry_from_row(&row) else {
-                return Ok(Some((seq, "the entry cannot be read")));
-            };
-            if entry.prev_hash != hash {
-                return Ok(Some((seq, "the entry does not follow the one before it")));
-            }
-            if entry.expected_hash() != entry.hash {
-                return Ok(Some((seq, "the hash is not that of the contents")));
-            }
-            (last, hash) = (seq, entry.hash);
         }
     }
-    let at_end = check.last_seq == check.head.seq && check.first_seq <= check.last_seq.max(1);
-    if at_end && hash != check.head.hash {
-        return Ok(Some((last, "the chain does not end where the head says")));
+    if last_seq == head.seq && first_seq <= last_seq + 1 {
+        if walk.place.hash != head.hash {
+            return Ok(Some((last_seq, "the chain does not end where the head says")));
+        }
+        if before == checkpoint.seq {
+            return Ok(wrong_beginning(checkpoint, walk.removed));
+        }
     }
     Ok(None)
 }
 
-fn head_from_row(row: Option<Row>) -> Result<AuditHead, StoreError> {
-    let row = row.ok_or_else(|| StoreError::Corrupt("the table of heads is empty".to_owned()))?;
+/// Every removal is recorded in the log itself, so that entries cannot be taken away by moving the checkpoint.
+fn wrong_beginning(checkpoint: AuditHead, removed: Option<AuditHead>) -> Option<(i64, &'static str)> {
+    match removed {
+        None if checkpoint.seq == 0 => None,
+        None => Some((1, "the entry is missing, and the log has no record of its removal")),
+        Some(removed) if removed == checkpoint => None,
+        Some(removed) if removed.seq < checkpoint.seq => {
+            Some((removed.seq + 1, "the entry is missing, and the log has no record of its removal"))
+        }
+        Some(_) => Some((checkpoint.seq, "the log does not begin where its last removal ended")),
+    }
+}
+
+/// The operation of an entry that records a removal of older ones.
+pub(crate) const PRUNED: &str = "AUDIT_PRUNED";
+
+/// What an entry says was removed, if it records a removal.
+fn removal(entry: &AuditEntry) -> Option<AuditHead> {
+    if entry.operation != PRUNED {
+        return None;
+    }
+    let metadata: serde_json::Value = serde_json::from_str(&entry.metadata).ok()?;
+    let hash = hex::decode(metadata["hash"].as_str()?).ok()?;
+    Some(AuditHead { seq: metadata["through_seq"].as_i64()?, hash: hash.try_into().ok()? })
+}
+
+/// Reads a place of the chain: its number and its hash.
+pub(crate) fn place_from_row(row: Option<Row>) -> Result<AuditHead, StoreError> {
+    let row = row.ok_or_else(|| StoreError::Corrupt("a row that is always there is missing".to_owned()))?;
     Ok(AuditHead { seq: row.int(0)?, hash: row.hash(1)? })
 }
 

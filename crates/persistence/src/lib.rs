@@ -24,6 +24,7 @@
 mod agents;
 mod audit;
 mod audit_log;
+mod audit_prune;
 mod balance;
 mod budget_history;
 mod budgets;
@@ -63,6 +64,7 @@ pub use agents::{
 };
 pub use audit::{AuditActor, AuditEntry, AuditRecord};
 pub use audit_log::{AuditCheck, AuditFilter, AuditHead};
+pub use audit_prune::AuditPruned;
 pub use budget_history::{AllocationChange, AllocationChangeKind, AllocationChangeSummary, NewAllocationChange};
 pub use budgets::{BudgetChange, BudgetFilter, BudgetRefusal, BudgetSource, BudgetView, NewBudget};
 pub use db::Backend;

@@ -166,12 +166,31 @@ async fn lists_are_read_in_the_order_of_an_index() {
         (
             "audit of a user",
             audit_log::list_question(
-                &AuditFilter { user: Some(UserId::new("x")), ..AuditFilter::default() },
+                &AuditFilter { users: vec![UserId::new("x")], ..AuditFilter::default() },
                 cursor,
                 100,
             ),
             false,
         ),
+        (
+            "audit of a thing",
+            audit_log::list_question(
+                &AuditFilter { resource_ids: vec!["x".into()], ..AuditFilter::default() },
+                cursor,
+                100,
+            ),
+            false,
+        ),
+        (
+            "audit of an action",
+            audit_log::list_question(
+                &AuditFilter { operations: vec!["X".into()], ..AuditFilter::default() },
+                cursor,
+                100,
+            ),
+            false,
+        ),
+        ("audit to be checked", audit_log::following(1, 9, 100), false),
         ("sweep", sweep::due_question(Timestamp::EPOCH, 100), false),
     ];
     for (name, (sql, _), sorts) in questions {

@@ -76,13 +76,15 @@ on_both_backends! {
         some_records(&t).await;
         let any = AuditFilter::default;
         assert_eq!(places(&t, any()).await, [5, 4, 3, 2, 1]);
-        assert_eq!(places(&t, AuditFilter { user: Some(UserId::new("user_1")), ..any() }).await, [5, 4, 1]);
-        assert_eq!(places(&t, AuditFilter { resource_type: Some("settings".into()), ..any() }).await, [2]);
-        assert_eq!(places(&t, AuditFilter { resource_id: Some("1".into()), ..any() }).await, [4, 3, 1]);
+        assert_eq!(places(&t, AuditFilter { users: vec![UserId::new("user_1")], ..any() }).await, [5, 4, 1]);
+        assert_eq!(places(&t, AuditFilter { resource_types: vec!["settings".into()], ..any() }).await, [2]);
+        assert_eq!(places(&t, AuditFilter { resource_ids: vec!["1".into()], ..any() }).await, [4, 3, 1]);
         let operations = vec!["AGENT_DELETED".to_owned(), "SETTINGS_UPDATED".to_owned()];
         assert_eq!(places(&t, AuditFilter { operations, ..any() }).await, [3, 2]);
         let (from, to) = (Some(START.plus_millis(1_000)), Some(START.plus_millis(2_000)));
         assert_eq!(places(&t, AuditFilter { from, to, ..any() }).await, [3]);
+        let (users, resource_ids) = (vec![UserId::new("user_1"), UserId::new("user_2")], vec!["1".into(), "3".into()]);
+        assert_eq!(places(&t, AuditFilter { users, resource_ids, ..any() }).await, [4, 3, 1], "many of each");
         let quoted = vec!["x') OR ('1'='1".to_owned()];
         assert!(places(&t, AuditFilter { operations: quoted, ..any() }).await.is_empty());
     }

@@ -10,6 +10,7 @@ mod support;
 mod adversary;
 mod agents;
 mod audit_log;
+mod audit_prune;
 mod budget_history;
 mod budgets;
 mod directory;

@@ -158,10 +158,10 @@ pub struct UpdateBudget {
     /// Another cap, micro-dollars; may lie below what is committed.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<i64>, minimum = 1, maximum = 1_000_000_000_000_000_u64))]
     pub cap_microdollars: Option<Money>,
-    /// Cannot change; taken if it is the one the budget has.
+    /// Another window, `none`, `day`, `week` or `month`: the budget starts from what that has seen.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub window: Option<Window>,
-    /// Cannot change; taken if it is the one the budget has.
+    /// Another IANA time zone, likewise.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub time_zone: Option<Zone>,
     /// At most 10 percentages of the cap, 1 to 1000, ascending.

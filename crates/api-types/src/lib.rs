@@ -9,11 +9,13 @@
 pub mod agents;
 pub mod audit;
 pub mod auth;
+pub mod budget_requests;
 pub mod budgets;
 pub mod control;
 pub mod events;
 mod fields;
 pub mod figures;
+pub mod limits;
 pub mod paging;
 pub mod projects;
 pub mod providers;

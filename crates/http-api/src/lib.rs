@@ -57,6 +57,7 @@ pub mod auth;
 pub mod bearer;
 pub mod body;
 pub mod budget;
+pub mod budget_requests;
 pub mod budgets;
 pub mod caller;
 pub mod client_ip;

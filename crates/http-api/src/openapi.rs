@@ -28,6 +28,8 @@ use crate::state::ApiState;
         (name = "budgets", description = "Budgets of projects, owners and the whole installation"),
         (name = "limits", description = "Budgets of agents in US dollars"),
         (name = "audit", description = "Who did what, and that nobody has touched the record of it"),
+        (name = "budget requests", description = "Asking for another total of an agent, and answering that"),
+        (name = "limits", description = "What owners may use of tokens, calls and money; budgets of agents in US dollars"),
     ),
 )]
 struct Base;
@@ -45,6 +47,7 @@ pub fn routes() -> OpenApiRouter<ApiState> {
         .merge(crate::projects::routes())
         .merge(crate::budgets::routes())
         .merge(crate::audit::routes())
+        .merge(crate::budget_requests::routes())
 }
 
 /// The OpenAPI 3.1 document.

@@ -74,6 +74,8 @@ pub struct Lending {
     pub max_handshake: Money,
     /// The most a refresh may ask for.
     pub max_refresh: Money,
+    /// The largest total that may be asked for in a budget request.
+    pub max_requested_total: Money,
     /// How long a lease stays active after a sign of life, milliseconds.
     pub ttl_ms: i64,
 }
@@ -81,7 +83,13 @@ pub struct Lending {
 impl Default for Lending {
     fn default() -> Self {
         let usd = |n: i64| Money::from_nanos(n * 1_000_000_000);
-        Self { default_grant: usd(10), max_handshake: usd(100), max_refresh: usd(1_000), ttl_ms: 21_600_000 }
+        Self {
+            default_grant: usd(10),
+            max_handshake: usd(100),
+            max_refresh: usd(1_000),
+            max_requested_total: usd(10_000),
+            ttl_ms: 21_600_000,
+        }
     }
 }
 
@@ -90,6 +98,8 @@ impl Default for Lending {
 pub struct Policy {
     /// Whether users may create agents within their own budget.
     pub allow_user_agents: bool,
+    /// Whether reviewers may approve budget requests of their own.
+    pub allow_self_approval: bool,
     /// Whether provider endpoints may be plain `http` beyond loopback.
     pub allow_http_providers: bool,
     /// Whether a user who must change the password can do nothing else before.

@@ -87,6 +87,8 @@ text_id! {
     ProjectId "proj_";
     /// A budget policy, `bud_<uuid>`.
     BudgetId "bud_";
+    /// A request for another budget, `breq_<uuid>`.
+    BudgetRequestId "breq_";
     /// A freeze, `frz_<uuid>`.
     FreezeId "frz_";
     /// A login session (all token pairs that descend from one login), `sess_<uuid>`.

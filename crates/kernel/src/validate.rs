@@ -99,6 +99,11 @@ impl<T> Patch<T> {
         }
     }
 
+    /// Whether it is to be emptied.
+    pub const fn is_clear(&self) -> bool {
+        matches!(self, Self::Clear)
+    }
+
     /// Whether nothing is to change.
     pub const fn is_keep(&self) -> bool {
         matches!(self, Self::Keep)

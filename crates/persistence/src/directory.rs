@@ -14,6 +14,7 @@ use kernel::{AgentId, ProjectId, ProviderKeyId, Timestamp, UserId};
 use ledger::Scope;
 
 use crate::db::{Row, args, statements};
+use crate::limits::{Quota, quotas_from_row};
 use crate::provider_keys::{SealedProviderKey, sealed_from_row};
 use crate::{Store, StoreError};
 
@@ -60,6 +61,8 @@ pub struct AgentPicture {
     pub ic_token_expires_at: Option<Timestamp>,
     /// The oldest freeze that covers it.
     pub freeze: Option<CoveringFreeze>,
+    /// What may be used before nothing more is lent to it, the widest scope first.
+    pub quotas: Vec<Quota>,
     /// The keys it can use (its primary one, those assigned to it, those of its project), by ascending id.
     pub keys: Vec<PictureKey>,
 }
@@ -117,12 +120,15 @@ statements! {
         SELECT k.id, k.provider, k.base_url, k.is_enabled, k.secret_ref, k.kek_id, k.wrapped_key, k.ciphertext, \
         CAST(CASE WHEN k.id = who.primary_key_id THEN 1 ELSE 0 END AS BIGINT), \
         h.directory_version, who.name, who.owner_id, who.project_id, who.deleted_at, b.epoch, who.ic_token_hash, \
-        who.ic_token_expires_at, f.scope_key, f.reason, f.frozen_at \
+        who.ic_token_expires_at, f.scope_key, f.reason, f.frozen_at, t.tokens_per_day, o.id, o.tokens_per_day, \
+        o.requests_per_minute, i.id, i.tokens_per_day, i.requests_per_minute \
         FROM who JOIN heads AS h ON h.id = 1 JOIN agent_books AS b ON b.agent_id = who.id \
         LEFT JOIN freezes AS f ON f.id = (SELECT g.id FROM freezes AS g WHERE g.unfrozen_at IS NULL AND g.scope_key IN \
             ('organization', 'project:' || who.project_id, 'owner:' || who.owner_id, \
             'owner_project:' || who.owner_id || '/' || who.project_id, 'agent:' || who.id) \
             ORDER BY g.frozen_at, g.id LIMIT 1) \
+        JOIN token_ceiling AS t ON t.id = 1 LEFT JOIN limits AS o ON o.scope_key = 'owner:' || who.owner_id \
+        LEFT JOIN limits AS i ON i.scope_key = 'owner_project:' || who.owner_id || '/' || who.project_id \
         CROSS JOIN ids LEFT JOIN provider_keys AS k ON k.id = ids.id ORDER BY k.id";
 }
 
@@ -143,6 +149,9 @@ impl Store {
 
 /// Everything of [`PICTURE`] but the keys.
 fn picture_from_row(id: AgentId, row: &Row) -> Result<AgentPicture, StoreError> {
+    let owner = UserId::new(row.text(11)?);
+    let project = row.opt_text(12)?.map(ProjectId::new);
+    let quotas = quotas_from_row(row, 20, &owner, project.as_ref())?;
     let freeze = match row.opt_text(17)? {
         Some(key) => Some(CoveringFreeze {
             scope: Scope::from_key(&key)
@@ -156,13 +165,14 @@ fn picture_from_row(id: AgentId, row: &Row) -> Result<AgentPicture, StoreError> 
         version: row.int(9)?,
         id,
         name: row.text(10)?,
-        owner: UserId::new(row.text(11)?),
-        project: row.opt_text(12)?.map(ProjectId::new),
+        owner,
+        project,
         is_deleted: row.opt_int(13)?.is_some(),
         epoch: row.int(14)?,
         ic_token_hash: row.opt_text(15)?,
         ic_token_expires_at: row.opt_time(16)?,
         freeze,
+        quotas,
         keys: Vec::new(),
     })
 }
@@ -292,6 +302,7 @@ mod tests {
             ic_token_hash: None,
             ic_token_expires_at: None,
             freeze: None,
+            quotas: Vec::new(),
             keys,
         }
     }

@@ -230,9 +230,11 @@ fn services(
             default_grant: micros(config.budget.default_grant_microdollars),
             max_handshake: micros(config.budget.max_handshake_microdollars),
             max_refresh: micros(config.budget.max_refresh_microdollars),
+            max_requested_total: micros(config.budget.max_requested_microdollars),
             ttl_ms: config.budget.lease_ttl_ms,
         },
         policy: Policy {
+            allow_self_approval: config.budget.allow_self_approval,
             allow_user_agents: config.budget.allow_user_agents,
             allow_http_providers: config.providers.allow_http,
             enforce_password_change: config.auth.enforce_password_change,

@@ -8,18 +8,19 @@ use persistence::{AuditRecord, Item, Refused, Work};
 use serde_json::json;
 
 use super::shape::audited;
+use crate::budget_requests::note_cancelled;
 use crate::transact::{Stop, transact};
 use crate::{ApiError, ApiState, Caller, Params};
 
 /// Leases that are revoked with one set of statements.
 const CHUNK: usize = 500;
-/// What stands on the leases.
+/// What stands on the leases and the budget requests.
 const REASON: &str = "the agent was deleted";
 
 /// Deletes an agent
 ///
 /// Its IC token is refused from now on, its open leases are revoked (what they have not reported is in suspense until
-/// somebody settles it), and what it spent stays on record under its name. Its id then answers 404.
+/// somebody settles it), its pending budget requests are cancelled, and what it spent stays on record under its name. Its id then answers 404.
 #[utoipa::path(
     delete,
     path = "/api/v1/agents/{id}",
@@ -38,9 +39,11 @@ pub async fn delete_agent(State(api): State<ApiState>, caller: Caller, params: P
         let before = super::locked(work, id).await?;
         let revoked = revoke_leases(&api, work, &caller, id).await?;
         work.delete_agent(id).await?.ok_or(ErrorCode::AgentNotFound)?;
+        let cancelled = work.cancel_requests_for(id, &caller.user, REASON).await?;
         let mut record = AuditRecord::new("AGENT_DELETED", "agent", id, caller.audit_actor());
-        record.metadata = json!({ "leases_revoked": revoked });
+        record.metadata = json!({ "leases_revoked": revoked, "budget_requests_cancelled": cancelled.len() });
         work.audit(record.changed(audited(&before), None));
+        note_cancelled(work, &caller, &cancelled);
         Ok(())
     });
     deleted.await?;

@@ -19,9 +19,9 @@ pub mod revoke_ic_token;
 pub mod set_budget;
 pub mod set_keys;
 pub mod set_usd_budget;
-mod shape;
+pub(crate) mod shape;
 pub mod status;
-mod total;
+pub(crate) mod total;
 pub mod update;
 
 #[cfg(test)]
@@ -72,7 +72,7 @@ async fn visible_row(api: &ApiState, caller: &Caller, id: AgentId) -> Result<Age
 }
 
 /// The agent, which nobody else changes and no money moves for until this work ends.
-async fn locked(work: &mut Work, id: AgentId) -> Result<Agent, Stop> {
+pub(crate) async fn locked(work: &mut Work, id: AgentId) -> Result<Agent, Stop> {
     let agent = work.agent_for_update(id).await?.filter(|agent| agent.deleted_at.is_none());
     agent.ok_or_else(|| ErrorCode::AgentNotFound.into())
 }

@@ -3,12 +3,9 @@
 use api_types::agents::{AgentBudget, SetAgentBudget};
 use axum::Json;
 use axum::extract::State;
-use kernel::{ErrorCode, Money};
-use ledger::AgentFigures;
-use serde_json::json;
 
 use super::shape::budget_body;
-use super::total::set_total;
+use super::total::{covers_committed, set_total};
 use crate::transact::transact;
 use crate::{ApiError, ApiState, Body, Caller, Params};
 
@@ -49,16 +46,4 @@ pub async fn set_agent_budget(
     changed.await?;
     let view = super::visible(&api, &caller, id).await?;
     Ok(Json(budget_body(id, &view.figures, view.budget_updated_at)))
-}
-
-/// The rule of totals in micro-dollars: not below what is committed, unless forced.
-pub(super) fn covers_committed(total: Money, force: bool) -> impl FnOnce(&AgentFigures) -> Result<(), ApiError> {
-    move |figures| {
-        let committed = figures.committed();
-        if force || total >= committed {
-            return Ok(());
-        }
-        let details = json!({ "total_spent": committed.micros_ceil(), "requested": total.micros_floor() });
-        Err(ApiError::from(ErrorCode::BudgetBelowCommitted).details(details))
-    }
 }

@@ -8,7 +8,7 @@ use persistence::{Agent, AgentStatus, AgentView, AssignedKey};
 use serde_json::{Value, json};
 
 /// A status as it stands in a body.
-pub(super) const fn status_body(status: AgentStatus) -> StatusBody {
+pub(crate) const fn status_body(status: AgentStatus) -> StatusBody {
     match status {
         AgentStatus::Active => StatusBody::Active,
         AgentStatus::Exhausted => StatusBody::Exhausted,

@@ -8,9 +8,8 @@ use kernel::validate::Patch;
 use persistence::{Agent, AgentChange, AuditRecord, Work};
 
 use super::references::{hold_owner, hold_primary_key, hold_project};
-use super::set_budget::covers_committed;
 use super::shape::{agent_body, audited};
-use super::total::set_total;
+use super::total::{covers_committed, set_total};
 use crate::transact::{Stop, transact};
 use crate::{ApiError, ApiState, Body, Caller, Params};
 

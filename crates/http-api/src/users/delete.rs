@@ -8,13 +8,17 @@ use persistence::{AuditRecord, Work};
 use serde_json::json;
 
 use super::shape::{audited, user_body};
+use crate::budget_requests::note_cancelled;
 use crate::transact::{Stop, transact};
 use crate::{ApiError, ApiState, Caller, Params, Query};
 
+/// What stands on budget requests.
+const REASON: &str = "the requester was deleted";
+
 /// Deletes a user
 ///
-/// The user stays on record, inactive and under their names. Their logins and API tokens end, and their agents go to
-/// `reassign_to`. Deleting again changes nothing.
+/// The user stays on record, inactive and under their names. Their logins and API tokens end, their pending budget
+/// requests are cancelled, and their agents go to `reassign_to`. Deleting again changes nothing.
 #[utoipa::path(
     delete,
     path = "/api/v1/users/{id}",
@@ -47,26 +51,28 @@ pub async fn delete_user(
         let before = super::locked(work, &id).await?;
         super::refuse_self(&caller, &id)?;
         if before.deleted_at.is_some() {
-            return Ok(body(user_body(before, work.now()), Vec::new()));
+            return Ok(body(user_body(before, work.now()), Vec::new(), 0));
         }
         super::refuse_last_admin(&admins, &id)?;
         check_heir(work, &id, &heir).await?;
         let moved = work.reassign_agents(&id, &heir).await?;
         work.delete_user(&id).await?;
         work.end_sessions_of(&id, None, "user_deleted").await?;
+        let cancelled = work.cancel_requests_of(&id, &caller.user, REASON).await?;
         let after = super::locked(work, &id).await?;
         let mut record = AuditRecord::new("USER_DELETED", "user", &id, caller.audit_actor())
             .changed(audited(&before), audited(&after));
         let agents: Vec<i64> = moved.iter().map(|agent| agent.id.0).collect();
         record.metadata = json!({ "reassigned_to": heir, "agents": agents });
         work.audit(record);
+        note_cancelled(work, &caller, &cancelled);
         let agents = moved.into_iter().map(|agent| ReassignedAgent {
             agent_id: agent.id,
             name: agent.name,
             new_owner_id: heir.clone(),
             new_project_id: agent.project,
         });
-        Ok(body(user_body(after, work.now()), agents.collect()))
+        Ok(body(user_body(after, work.now()), agents.collect(), cancelled.len()))
     });
     let deleted = deleted.await?;
     for agent in &deleted.agents_affected {
@@ -84,14 +90,14 @@ async fn check_heir(work: &mut Work, deleted: &UserId, heir: &UserId) -> Result<
     Err(ApiError::field("reassign_to", "must be another active user").into())
 }
 
-fn body(user: api_types::users::User, agents: Vec<ReassignedAgent>) -> DeletedUser {
+fn body(user: api_types::users::User, agents: Vec<ReassignedAgent>, requests_cancelled: usize) -> DeletedUser {
     DeletedUser {
         user,
         success: true,
         agents_count: agents.len() as u64,
         agents_affected: agents,
-        // Neither budget requests nor API tokens are stored yet
-        budget_requests_cancelled: 0,
+        budget_requests_cancelled: requests_cancelled as u64,
+        // API tokens are not stored yet
         api_tokens_revoked: 0,
     }
 }

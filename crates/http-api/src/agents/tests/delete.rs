@@ -45,7 +45,10 @@ async fn its_open_leases_are_revoked_with_their_rest_in_suspense() {
     }
     assert_eq!(lease(&w, &returned).await["state"], "closed");
     let entry = w.t.audit_log().await.pop().expect("an entry");
-    assert_eq!(serde_json::from_str::<Value>(&entry.metadata).ok(), Some(json!({"leases_revoked": 2})));
+    assert_eq!(
+        serde_json::from_str::<Value>(&entry.metadata).ok(),
+        Some(json!({"leases_revoked": 2, "budget_requests_cancelled": 0}))
+    );
     let check = w.t.api.store.verify_ledger().await.expect("the books are read");
     assert!(check.is_ok(), "{check:?}");
 }

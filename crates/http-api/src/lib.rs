@@ -70,6 +70,7 @@ mod failure;
 pub mod guard;
 pub mod health;
 pub mod limit;
+pub mod limits;
 pub mod list;
 pub mod metrics;
 mod normalize;

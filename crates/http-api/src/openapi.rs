@@ -48,6 +48,7 @@ pub fn routes() -> OpenApiRouter<ApiState> {
         .merge(crate::budgets::routes())
         .merge(crate::audit::routes())
         .merge(crate::budget_requests::routes())
+        .merge(crate::limits::routes())
 }
 
 /// The OpenAPI 3.1 document.

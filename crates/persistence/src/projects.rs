@@ -144,6 +144,11 @@ impl Work {
         Ok(self.tx.row(&HOLD, args![id.as_str()]).await?.is_some())
     }
 
+    /// Whether there is such a project; if so, nobody else changes or relies on it until this work ends.
+    pub async fn lock_project(&mut self, id: &ProjectId) -> Result<bool, StoreError> {
+        Ok(self.tx.row(&LOCK, args![id.as_str()]).await?.is_some())
+    }
+
     /// Makes a project; false if its id is taken.
     pub async fn create_project(&mut self, new: &NewProject) -> Result<bool, StoreError> {
         let values =
@@ -164,7 +169,7 @@ impl Work {
         Ok(self.tx.run(&UPDATE, values).await? == 1)
     }
 
-    /// Removes a project that no live agent is in; what is left of deleted agents in it is moved out. Returns how many
+    /// Removes a project that no live agent is in and that has no limits; what is left of deleted agents in it is moved out. Returns how many
     /// live agents keep it from being removed, zero when it is gone, `None` if there is none.
     ///
     /// To remove it with agents in it, call [`Work::move_agents_out_of`] first.

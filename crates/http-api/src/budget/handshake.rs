@@ -11,7 +11,7 @@ use ledger::{Command, IdempotencyKey, Outcome};
 use persistence::{AgentPicture, Extra, Item, LeaseTerms, PictureKey};
 
 use super::agent_caller::{Checks, SignedToken};
-use super::{key, shape};
+use super::{key, quota, shape};
 use crate::{ApiError, ApiState, Body, RequestContext};
 
 /// Borrows money
@@ -28,7 +28,7 @@ use crate::{ApiError, ApiState, Body, RequestContext};
     responses(
         (status = 200, description = "A lease; a partial grant is normal", body = HandshakeResponse),
         (status = 401, description = "`INVALID_IC_TOKEN`"),
-        (status = 403, description = "`AGENT_FROZEN`, `PROVIDER_KEY_NOT_ASSIGNED`, `BUDGET_EXHAUSTED`"),
+        (status = 403, description = "`AGENT_FROZEN`, `PROVIDER_KEY_NOT_ASSIGNED`, `QUOTA_EXCEEDED`, `BUDGET_EXHAUSTED`"),
         (status = 404, description = "`NO_PROVIDER_KEY`"),
         (status = 409, description = "`IDEMPOTENCY_CONFLICT`, `LEASE_CLOSED`"),
     ),
@@ -63,25 +63,29 @@ async fn attempt(
     requested: Money,
     idempotency: Option<&IdempotencyKey>,
 ) -> Result<Option<HandshakeResponse>, ApiError> {
-    check_repetition(api, agent, idempotency).await?;
+    let repeated = check_repetition(api, agent, idempotency).await?;
     check_version(request)?;
     key::refuse_frozen(agent)?;
     let wish = request.provider.as_deref();
     let chosen = key::choose(agent, request.provider_key_id, wish, ErrorCode::NoProviderKey)?;
     // Opened before anything is written: a key that cannot be opened must leave the books untouched
     let secret = key::open(api, chosen)?;
+    if !repeated {
+        quota::refuse_full(api, agent).await?;
+    }
     borrow(api, token, agent, chosen, &secret, request, requested, idempotency.cloned()).await
 }
 
-/// An idempotency key that cannot be repeated is told before anything else that may be wrong.
+/// An idempotency key that cannot be repeated is told before anything else that may be wrong. Whether it is repeated: then
+/// nothing more is lent, and no quota counts.
 pub(super) async fn check_repetition(
     api: &ApiState,
     agent: &AgentPicture,
     key: Option<&IdempotencyKey>,
-) -> Result<(), ApiError> {
-    let Some(key) = key else { return Ok(()) };
+) -> Result<bool, ApiError> {
+    let Some(key) = key else { return Ok(false) };
     let Some((hash, state)) = api.store.granted_before(agent.id, &key.key, api.clock.now()).await? else {
-        return Ok(());
+        return Ok(false);
     };
     if hash != key.body_hash {
         return Err(ApiError::new(ErrorCode::IdempotencyConflict, "the same request id was used with another body"));
@@ -89,7 +93,7 @@ pub(super) async fn check_repetition(
     if state != LeaseState::Active {
         return Err(ApiError::new(ErrorCode::LeaseClosed, "the lease of this request is no longer active"));
     }
-    Ok(())
+    Ok(true)
 }
 
 fn check_version(request: &HandshakeRequest) -> Result<(), ApiError> {

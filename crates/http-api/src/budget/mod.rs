@@ -5,6 +5,7 @@ pub mod give_back;
 pub mod handshake;
 mod key;
 pub mod provider_key;
+pub(crate) mod quota;
 pub mod refresh;
 pub mod report;
 pub mod report_batch;

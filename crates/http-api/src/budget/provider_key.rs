@@ -10,7 +10,7 @@ use persistence::{AgentPicture, AuditActor, AuditRecord, Extra, FetchedKey, Item
 use serde::Serialize;
 
 use super::agent_caller::{Checks, SignedToken};
-use super::{key, shape};
+use super::{key, quota, shape};
 use crate::caller::audit_actor;
 use crate::{ApiError, ApiState, Body, RequestContext};
 
@@ -59,7 +59,8 @@ pub struct KeyResponse {
     responses(
         (status = 200, description = "The secret", body = KeyResponse),
         (status = 401, description = "`INVALID_IC_TOKEN`"),
-        (status = 403, description = "`AGENT_FROZEN`, `NO_PROVIDER_ASSIGNED`, `BUDGET_EXHAUSTED`"),
+        (status = 403, description = "`AGENT_FROZEN`, `NO_PROVIDER_ASSIGNED`, `QUOTA_EXCEEDED`, \
+            `BUDGET_EXHAUSTED`"),
         (status = 503, description = "`CRYPTO_UNAVAILABLE`: the secret cannot be opened"),
     ),
 )]
@@ -84,6 +85,7 @@ pub async fn provider_key(
 async fn attempt(api: &ApiState, agent: &AgentPicture, actor: &AuditActor) -> Result<Option<KeyResponse>, ApiError> {
     key::refuse_frozen(agent)?;
     let chosen = key::choose(agent, None, None, ErrorCode::NoProviderAssigned)?;
+    quota::refuse_full(api, agent).await?;
     refuse_without_money(api, agent).await?;
     let secret = key::open(api, chosen)?;
     let record = AuditRecord::new("PROVIDER_KEY_FETCHED", "provider_key", chosen.key.id, actor);

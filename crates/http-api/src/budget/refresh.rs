@@ -8,12 +8,12 @@ use budget_protocol::{
     ClosedLease, RefreshApproved, RefreshDenied, RefreshRequest, RefreshResponse, idempotency_key, requested_budget,
 };
 use kernel::{ErrorCode, LeaseId, LeaseState, Money};
-use ledger::{Command, IdempotencyKey, Outcome};
+use ledger::{Command, IdempotencyKey, Lease, Outcome};
 use persistence::{AgentPicture, Extra, Item, LeaseTerms};
 
 use super::agent_caller::{Checks, SignedToken};
 use super::handshake::check_repetition;
-use super::{key, shape};
+use super::{key, quota, shape};
 use crate::{ApiError, ApiState, Body, RequestContext};
 
 /// Exchanges a lease
@@ -29,7 +29,8 @@ use crate::{ApiError, ApiState, Body, RequestContext};
     responses(
         (status = 200, description = "Approved or denied", body = RefreshBody),
         (status = 401, description = "`INVALID_IC_TOKEN`"),
-        (status = 403, description = "`LEASE_AGENT_MISMATCH`, `LEASE_REVOKED`, `AGENT_FROZEN`, `STALE_EPOCH`"),
+        (status = 403, description = "`LEASE_AGENT_MISMATCH`, `LEASE_REVOKED`, `AGENT_FROZEN`, `STALE_EPOCH`, \
+            `QUOTA_EXCEEDED`"),
         (status = 404, description = "`LEASE_NOT_FOUND`, `NO_PROVIDER_KEY`"),
         (status = 409, description = "`LEASE_CLOSED`, `IDEMPOTENCY_CONFLICT`"),
     ),
@@ -63,14 +64,18 @@ async fn attempt(
     requested: Money,
     idempotency: Option<&IdempotencyKey>,
 ) -> Result<Option<RefreshResponse>, ApiError> {
-    let terms = check_lease(api, agent, &request.current_lease_id).await?;
+    let (lease, terms) = check_lease(api, agent, &request.current_lease_id).await?;
     key::refuse_frozen(agent)?;
-    check_repetition(api, agent, idempotency).await?;
+    let repeated = check_repetition(api, agent, idempotency).await?;
+    // Only what may be lent anew: of everything else the ledger says what is wrong with it, or repeats its answer
+    if !repeated && lease.state != LeaseState::Closed && lease.epoch == agent.epoch {
+        quota::refuse_full(api, agent).await?;
+    }
     exchange(api, agent, request, &terms, requested, idempotency.cloned()).await
 }
 
 /// What is wrong with the lease itself is told before what is wrong with the agent.
-async fn check_lease(api: &ApiState, agent: &AgentPicture, id: &LeaseId) -> Result<LeaseTerms, ApiError> {
+async fn check_lease(api: &ApiState, agent: &AgentPicture, id: &LeaseId) -> Result<(Lease, LeaseTerms), ApiError> {
     let found = api.store.lease(id).await?.ok_or(ErrorCode::LeaseNotFound)?;
     let lease = found.lease;
     if lease.agent != agent.id {
@@ -79,7 +84,7 @@ async fn check_lease(api: &ApiState, agent: &AgentPicture, id: &LeaseId) -> Resu
     if lease.state == LeaseState::Revoked {
         return Err(ApiError::new(ErrorCode::LeaseRevoked, "the lease was revoked"));
     }
-    Ok(found.terms)
+    Ok((lease, found.terms))
 }
 
 async fn exchange(

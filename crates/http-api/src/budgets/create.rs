@@ -6,9 +6,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use kernel::{BudgetId, ErrorCode, ProjectId, UserId, Window};
 use ledger::{Actor, Scope};
-use persistence::{AuditRecord, BudgetSource, NewBudget, Work};
+use persistence::{AuditRecord, BudgetRefusal, BudgetSource, NewBudget, Work};
 
-use super::shape::{audited, budget_body, refuse_managed_elsewhere, refused, scope_of};
+use super::shape::{audited, budget_body, exists, managed_elsewhere, refused, scope_of};
 use crate::transact::{Stop, transact};
 use crate::{ApiError, ApiState, Body, Caller};
 
@@ -55,9 +55,12 @@ pub async fn create_budget(
         let opened = work.insert_budget(&new, &actor, None).await?;
         hold_agent(work, &new.scope).await?;
         if let (Scope::Agent(_), Window::None) = (&new.scope, new.window) {
-            refuse_managed_elsewhere(BudgetSource::AgentAllocation, &new.scope)?;
+            return Err(managed_elsewhere(&api, BudgetSource::AgentAllocation, &new.scope).await?.into());
         }
-        let view = opened.map_err(refused)?;
+        let view = match opened {
+            Err(BudgetRefusal::Exists) => return Err(exists(&api, &new.scope, new.window, new.source).await?.into()),
+            opened => opened.map_err(refused)?,
+        };
         let record = AuditRecord::new("BUDGET_POLICY_CREATED", "budget", &view.id, caller.audit_actor());
         work.audit(record.changed(None, audited(&view)));
         Ok(view)
@@ -78,12 +81,14 @@ async fn hold_scope(work: &mut Work, scope: &Scope) -> Result<(), Stop> {
     }
 }
 
-async fn hold_owner(work: &mut Work, owner: &UserId) -> Result<(), Stop> {
+/// A user who is not deleted, and stays until the work ends: 404 otherwise.
+pub(crate) async fn hold_owner(work: &mut Work, owner: &UserId) -> Result<(), Stop> {
     let user = work.hold_user(owner).await?.filter(|user| user.deleted_at.is_none());
     user.map(drop).ok_or_else(|| ErrorCode::UserNotFound.into())
 }
 
-async fn hold_project(work: &mut Work, project: &ProjectId) -> Result<(), Stop> {
+/// A project, which stays until the work ends: 404 otherwise.
+pub(crate) async fn hold_project(work: &mut Work, project: &ProjectId) -> Result<(), Stop> {
     if work.hold_project(project).await? { Ok(()) } else { Err(ErrorCode::ProjectNotFound.into()) }
 }
 

@@ -32,7 +32,7 @@ pub async fn delete_budget(
 ) -> Result<Json<DeletedBudget>, ApiError> {
     caller.require_admin()?;
     let found = super::existing(&api, &params).await?;
-    refuse_managed_elsewhere(found.source, &found.budget.scope)?;
+    refuse_managed_elsewhere(&api, &found).await?;
     let deleted = transact!(api, async |work| {
         let no = work.budget_no(&found.id).await?.ok_or(ErrorCode::BudgetNotFound)?;
         let before = work.budget_view(no).await?;

@@ -4,7 +4,7 @@ pub mod create;
 pub mod delete;
 pub mod get;
 pub mod list;
-mod shape;
+pub(crate) mod shape;
 pub mod update;
 
 #[cfg(test)]

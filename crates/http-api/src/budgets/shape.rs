@@ -3,11 +3,11 @@
 use api_types::budgets::{Budget as BudgetBody, BudgetSource as SourceBody, ScopeRequest};
 use kernel::{ErrorCode, Timestamp, Window};
 use ledger::Scope;
-use persistence::{BudgetRefusal, BudgetSource, BudgetView};
+use persistence::{BudgetRefusal, BudgetSource, BudgetView, StoreError};
 use serde_json::{Value, json};
 
-use crate::ApiError;
 use crate::budget::scope_body;
+use crate::{ApiError, ApiState};
 
 /// A budget as it is shown.
 pub(super) fn budget_body(view: BudgetView) -> BudgetBody {
@@ -67,19 +67,54 @@ pub(super) fn scope_of(request: &ScopeRequest) -> Scope {
     }
 }
 
-/// 409 with the place where such a budget is edited instead of here; nothing for policies.
-pub(super) fn refuse_managed_elsewhere(source: BudgetSource, scope: &Scope) -> Result<(), ApiError> {
+/// Refuses what is no policy, with the place where it is edited instead of here.
+pub(super) async fn refuse_managed_elsewhere(api: &ApiState, view: &BudgetView) -> Result<(), ApiError> {
+    match view.source {
+        BudgetSource::Policy => Ok(()),
+        source => Err(managed_elsewhere(api, source, &view.budget.scope).await?),
+    }
+}
+
+/// 409 with the place where a budget of this source and scope is edited.
+pub(super) async fn managed_elsewhere(
+    api: &ApiState,
+    source: BudgetSource,
+    scope: &Scope,
+) -> Result<ApiError, StoreError> {
     let path = match (source, scope) {
-        (BudgetSource::Policy, _) => return Ok(()),
         (BudgetSource::AgentAllocation, Scope::Agent(agent)) => format!("/api/v1/agents/{agent}/budget"),
-        (BudgetSource::AgentAllocation, _) => "/api/v1/agents".to_owned(),
-        (BudgetSource::Limit, _) => "/api/v1/limits".to_owned(),
+        (BudgetSource::Limit, scope) => match api.store.limit_of(scope).await? {
+            Some(limit) => format!("/api/v1/limits/{limit}"),
+            None => "/api/v1/limits".to_owned(),
+        },
+        (BudgetSource::Policy | BudgetSource::AgentAllocation, _) => "/api/v1/budgets".to_owned(),
     };
-    Err(ApiError::from(ErrorCode::ManagedElsewhere).details(json!({ "path": path })))
+    Ok(elsewhere(&path))
+}
+
+/// 409 for a second budget of a scope and window: `BUDGET_EXISTS` where the first one comes from the same source,
+/// otherwise `MANAGED_ELSEWHERE` with its place.
+pub(crate) async fn exists(
+    api: &ApiState,
+    scope: &Scope,
+    window: Window,
+    source: BudgetSource,
+) -> Result<ApiError, StoreError> {
+    let budgets = api.store.budgets_of(std::slice::from_ref(scope), api.clock.now()).await?;
+    let first = budgets.into_iter().find(|view| view.budget.window == window && view.source != source);
+    Ok(match first {
+        None => refused(BudgetRefusal::Exists),
+        Some(view) if view.source == BudgetSource::Policy => elsewhere(&format!("/api/v1/budgets/{}", view.id)),
+        Some(view) => managed_elsewhere(api, view.source, scope).await?,
+    })
+}
+
+fn elsewhere(path: &str) -> ApiError {
+    ApiError::from(ErrorCode::ManagedElsewhere).details(json!({ "path": path }))
 }
 
 /// What a refusal of the store means to a client.
-pub(super) fn refused(refusal: BudgetRefusal) -> ApiError {
+pub(crate) fn refused(refusal: BudgetRefusal) -> ApiError {
     match refusal {
         BudgetRefusal::Ledger(rejection) => rejection.into(),
         refusal => ApiError::new(refusal.code(), refusal.to_string()),

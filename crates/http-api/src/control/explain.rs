@@ -9,12 +9,12 @@ use persistence::{AgentPicture, BudgetView, KeyWish, NoKey};
 
 use super::exposure::check_agent;
 use super::shape::freeze_body;
-use crate::budget::scope_body;
+use crate::budget::{quota, scope_body};
 use crate::{ApiError, ApiState, Caller, Query};
 
 /// Why an agent would get money or not
 ///
-/// Every budget, freeze and key that a handshake would look at. Writes nothing.
+/// Every budget, freeze, quota and key that a handshake would look at. Writes nothing.
 #[utoipa::path(
     get,
     path = "/api/v1/budget/explain",
@@ -51,7 +51,9 @@ pub async fn explain(State(api): State<ApiState>, caller: Caller, query: Query) 
 
     let binding = budgets.iter().min_by_key(|view| view.available());
     let most = binding.map_or(Money::ZERO, lendable);
-    let grantable = if freezes.is_empty() && key.usable { amount.min(most) } else { Money::ZERO };
+    let quotas = quota::explain(&api, &picture).await?;
+    let hindered = !freezes.is_empty() || !key.usable || quotas.iter().any(|quota| quota.verdict == "blocked");
+    let grantable = if hindered { Money::ZERO } else { amount.min(most) };
     let decision = match grantable {
         Money::ZERO => "refuse",
         some if some < amount => "partial",
@@ -66,7 +68,7 @@ pub async fn explain(State(api): State<ApiState>, caller: Caller, query: Query) 
         binding_scope: binds.map(|view| scope_body(&view.budget.scope)),
         scopes: budgets.iter().map(|view| explain_scope(view, amount)).collect(),
         freezes: freezes.into_iter().map(freeze_body).collect(),
-        quotas: Vec::new(),
+        quotas,
         provider_key: key,
         as_of: now,
     }))

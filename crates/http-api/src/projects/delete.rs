@@ -8,12 +8,13 @@ use persistence::AuditRecord;
 use serde_json::json;
 
 use super::shape::audited;
+use crate::limits::end_limits_of_project;
 use crate::transact::transact;
 use crate::{ApiError, ApiState, Caller, Params, Query};
 
 /// Deletes a project
 ///
-/// One without agents, unless `force`: then its agents are in no project. The one that stands for the whole installation
+/// One without agents, unless `force`: then its agents are in no project. Limits for it end. The one that stands for the whole installation
 /// stays.
 #[utoipa::path(
     delete,
@@ -46,7 +47,11 @@ pub async fn delete_project(
         return Err(ErrorCode::ProjectProtected.into());
     }
     let deleted = transact!(api, async |work| {
-        // Locks the project first, so that no agent comes into it while others are moved out
+        // The project first, so that neither agents nor limits come into it while others are moved out
+        if !work.lock_project(&id).await? {
+            return Err(ErrorCode::ProjectNotFound.into());
+        }
+        end_limits_of_project(work, &caller, &id).await?;
         let mut agents_left = work.delete_project(&id).await?.ok_or(ErrorCode::ProjectNotFound)?;
         let mut agents_moved = 0;
         if agents_left > 0 && force {

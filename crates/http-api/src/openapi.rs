@@ -26,7 +26,6 @@ use crate::state::ApiState;
         (name = "providers", description = "Provider keys, and who has them"),
         (name = "projects", description = "Groups of agents"),
         (name = "budgets", description = "Budgets of projects, owners and the whole installation"),
-        (name = "limits", description = "Budgets of agents in US dollars"),
         (name = "audit", description = "Who did what, and that nobody has touched the record of it"),
         (name = "budget requests", description = "Asking for another total of an agent, and answering that"),
         (name = "limits", description = "What owners may use of tokens, calls and money; budgets of agents in US dollars"),

@@ -22,7 +22,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
 pub use batch::{BatchForm, BatchItem, BatchRefusal, EventBatch, MAX_EVENTS, RejectedItem};
-pub use read::EventRequest;
+pub use read::{EventRequest, cut, one_line};
 
 /// Longest event id, in characters.
 pub const MAX_EVENT_ID: usize = 128;
@@ -106,9 +106,9 @@ pub struct Event {
     pub request_id: Option<String>,
     /// How long the request took, 0…86 400 000 ms.
     pub latency_ms: Option<i64>,
-    /// The trace it belongs to, at most 64 characters.
+    /// The trace it belongs to: 32 hexadecimal digits.
     pub trace_id: Option<String>,
-    /// The span it is, at most 64 characters.
+    /// The span it is: 16 hexadecimal digits.
     pub span_id: Option<String>,
     /// What the agent files it under: at most 20, names of 1–50 characters, values of at most 200.
     pub tags: BTreeMap<String, String>,
@@ -370,9 +370,9 @@ pub struct EventSchema {
     request_id: Option<String>,
     #[schema(minimum = 0, maximum = 86_400_000)]
     latency_ms: Option<i64>,
-    #[schema(max_length = 64)]
+    #[schema(pattern = "^[0-9a-fA-F]{32}$")]
     trace_id: Option<String>,
-    #[schema(max_length = 64)]
+    #[schema(pattern = "^[0-9a-fA-F]{16}$")]
     span_id: Option<String>,
     /// What the agent files it under: at most 20, names of 1–50 characters, values of at most 200.
     tags: Option<BTreeMap<String, String>>,

@@ -20,4 +20,5 @@ pub mod paging;
 pub mod projects;
 pub mod providers;
 pub mod shared;
+pub mod traces;
 pub mod users;

@@ -12,9 +12,9 @@
 use std::convert::Infallible;
 
 use axum::extract::FromRequestParts;
-use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use kernel::ErrorCode;
 use kernel::validate::{self, FromFields};
@@ -28,43 +28,66 @@ pub const MAX_BODY_BYTES: usize = 2 << 20;
 pub const MAX_EVENT_BATCH_BYTES: usize = 8 << 20;
 
 /// Routes that take more than an ordinary body.
-const SPECIAL: &[(&str, BodyRules)] =
-    &[("/api/v1/analytics/events/batch", BodyRules { max_bytes: MAX_EVENT_BATCH_BYTES, ndjson: true })];
+const SPECIAL: &[(&str, BodyRules)] = &[
+    ("/api/v1/analytics/events/batch", BodyRules { max_bytes: MAX_EVENT_BATCH_BYTES, also: Also::NdJson }),
+    ("/api/v1/traces", BodyRules { max_bytes: MAX_EVENT_BATCH_BYTES, also: Also::Otlp }),
+];
 
 /// What a route takes as a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BodyRules {
     pub(crate) max_bytes: usize,
-    /// Whether `application/x-ndjson` is taken beside `application/json`.
-    ndjson: bool,
+    also: Also,
+}
+
+/// What is taken beside plain `application/json`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Also {
+    Nothing,
+    /// `application/x-ndjson`.
+    NdJson,
+    /// `application/x-protobuf`; either compressed with gzip.
+    Otlp,
 }
 
 impl BodyRules {
     /// The rules of a route, by its pattern.
     pub(crate) fn of(route: &str) -> Self {
         let special = SPECIAL.iter().find(|(pattern, _)| *pattern == route).map(|(_, rules)| *rules);
-        special.unwrap_or(Self { max_bytes: MAX_BODY_BYTES, ndjson: false })
+        special.unwrap_or(Self { max_bytes: MAX_BODY_BYTES, also: Also::Nothing })
     }
 
     /// The media type of a body that is not empty, if the route takes it.
     pub(crate) fn media(self, headers: &HeaderMap) -> Result<Media, ApiError> {
-        if headers.get(CONTENT_ENCODING).is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+        if let Some(encoding) = headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes)
+            && !encoding.eq_ignore_ascii_case(b"identity")
+            && !(self.also == Also::Otlp && encoding.eq_ignore_ascii_case(b"gzip"))
         {
-            return Err(ApiError::new(ErrorCode::UnsupportedMediaType, "compressed bodies are not supported"));
+            return Err(ApiError::new(
+                ErrorCode::UnsupportedMediaType,
+                "bodies compressed like this are not supported",
+            ));
         }
-        let value = headers.get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or(""));
-        let essence = value.split(';').next().unwrap_or("").trim();
-        if essence.eq_ignore_ascii_case("application/json") {
-            Ok(Media::Json)
-        } else if self.ndjson && essence.eq_ignore_ascii_case("application/x-ndjson") {
-            Ok(Media::NdJson)
-        } else if self.ndjson {
-            let text = "the body must be application/json or application/x-ndjson";
-            Err(ApiError::new(ErrorCode::UnsupportedMediaType, text))
-        } else {
-            Err(ErrorCode::UnsupportedMediaType.into())
-        }
+        let text = match self.also {
+            _ if is_media(headers, "application/json") => return Ok(Media::Json),
+            Also::NdJson if is_media(headers, "application/x-ndjson") => return Ok(Media::NdJson),
+            Also::Otlp if is_protobuf(headers) => return Ok(Media::Protobuf),
+            Also::NdJson => "the body must be application/json or application/x-ndjson",
+            Also::Otlp => "the body must be application/x-protobuf or application/json",
+            Also::Nothing => return Err(ErrorCode::UnsupportedMediaType.into()),
+        };
+        Err(ApiError::new(ErrorCode::UnsupportedMediaType, text))
     }
+}
+
+/// Whether the body is protobuf.
+pub(crate) fn is_protobuf(headers: &HeaderMap) -> bool {
+    is_media(headers, "application/x-protobuf")
+}
+
+fn is_media(headers: &HeaderMap, media: &str) -> bool {
+    let value = headers.get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or(""));
+    value.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case(media)
 }
 
 /// The media type of a body.
@@ -75,6 +98,8 @@ pub enum Media {
     Json,
     /// `application/x-ndjson`: one JSON value a line.
     NdJson,
+    /// `application/x-protobuf`, perhaps compressed.
+    Protobuf,
 }
 
 /// The body of a request, in memory but not yet read as JSON. An extractor that never fails; empty where none was sent.

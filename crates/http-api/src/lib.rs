@@ -49,6 +49,7 @@
 //! | [`system`] | endpoints about the service itself |
 //! | [`auth`](mod@auth), [`users`] | logins; the people behind them |
 //! | [`mod@audit`] | who did what |
+//! | [`events`], `otlp`, [`traces`] | what agents tell of their LLM requests, and what is known of each |
 
 pub mod agents;
 mod alias;
@@ -65,6 +66,7 @@ pub mod context;
 pub mod control;
 pub mod cors;
 pub mod error;
+pub mod events;
 pub mod export;
 mod failure;
 pub mod guard;
@@ -75,6 +77,7 @@ pub mod list;
 pub mod metrics;
 mod normalize;
 pub mod openapi;
+mod otlp;
 mod passwords;
 pub mod path;
 pub mod projects;
@@ -83,6 +86,7 @@ pub mod query;
 pub mod service;
 pub mod state;
 pub mod system;
+pub mod traces;
 mod transact;
 pub mod users;
 

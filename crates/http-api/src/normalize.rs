@@ -12,8 +12,8 @@ use std::borrow::Cow;
 use axum::http::uri::PathAndQuery;
 use axum::http::{Method, Request, Uri};
 
-use crate::alias;
 use crate::error::Form;
+use crate::{alias, body};
 
 /// Cleans up the address of a request. Tells which form an error body takes there.
 pub(crate) fn normalize<B>(request: &mut Request<B>) -> Form {
@@ -21,7 +21,13 @@ pub(crate) fn normalize<B>(request: &mut Request<B>) -> Form {
     let clean = clean(path);
     // Decided before aliases apply: `auth/handshake` answers as an auth route though it is served elsewhere
     let under_auth = clean.strip_prefix("/api/v1/auth").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    let form = if under_auth { Form::Object } else { Form::Text };
+    // A sender of protobuf reads protobuf
+    let is_protobuf = clean == "/api/v1/traces" && body::is_protobuf(request.headers());
+    let form = match (under_auth, is_protobuf) {
+        (true, _) => Form::Object,
+        (false, true) => Form::Protobuf,
+        (false, false) => Form::Text,
+    };
     let target = alias::resolve(request.method(), &clean);
     let (path, method): (Option<String>, Option<Method>) = match target {
         Some(target) => (Some(target.path), target.method),

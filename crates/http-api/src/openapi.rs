@@ -26,6 +26,9 @@ use crate::state::ApiState;
         (name = "providers", description = "Provider keys, and who has them"),
         (name = "projects", description = "Groups of agents"),
         (name = "budgets", description = "Budgets of projects, owners and the whole installation"),
+        (name = "events", description = "What agents tell of their LLM requests"),
+        (name = "traces", description = "LLM requests one by one; metadata only"),
+        (name = "limits", description = "Budgets of agents in US dollars"),
         (name = "audit", description = "Who did what, and that nobody has touched the record of it"),
         (name = "budget requests", description = "Asking for another total of an agent, and answering that"),
         (name = "limits", description = "What owners may use of tokens, calls and money; budgets of agents in US dollars"),
@@ -48,6 +51,8 @@ pub fn routes() -> OpenApiRouter<ApiState> {
         .merge(crate::audit::routes())
         .merge(crate::budget_requests::routes())
         .merge(crate::limits::routes())
+        .merge(crate::events::routes())
+        .merge(crate::traces::routes())
 }
 
 /// The OpenAPI 3.1 document.

@@ -7,8 +7,8 @@ use sqlx::{Connection as _, Row as _};
 
 use crate::db::Sql;
 use crate::{
-    AuditFilter, Backend, JournalFilter, LeaseFilter, Order, SeqCursor, Store, StoreOptions, Visibility, audit_log,
-    balance, engine, facts, journal, leases, outbox, sweep, verify, work,
+    AuditFilter, Backend, JournalFilter, LeaseFilter, Order, SeqCursor, Store, StoreOptions, TraceFilter, Visibility,
+    audit_log, balance, engine, facts, journal, leases, outbox, sweep, traces, verify, work,
 };
 
 /// The tables that grow, under the names they have in statements.
@@ -92,7 +92,13 @@ fn scanned(step: &str) -> Option<&str> {
 #[tokio::test]
 async fn what_every_batch_does_goes_by_index() {
     let mut planner = Planner::start().await;
-    let parts = [engine::hot_statements(), work::hot_statements(), sweep::hot_statements(), facts::hot_statements()];
+    let parts = [
+        engine::hot_statements(),
+        work::hot_statements(),
+        sweep::hot_statements(),
+        facts::hot_statements(),
+        traces::hot_statements(),
+    ];
     let statements: Vec<(&str, &Sql)> = parts.concat();
     assert!(statements.len() > 15);
     for (name, sql) in statements {
@@ -110,6 +116,8 @@ async fn lists_are_read_in_the_order_of_an_index() {
     let any = LeaseFilter::default;
     let waiting = vec![LeaseState::Expired, LeaseState::Revoked];
     let own = || Visibility::Of(UserId::new("user_1"));
+    let place = "1.1".parse().ok();
+    let own_traces = || TraceFilter { visible_to: own(), ..TraceFilter::default() };
     let questions = [
         ("leases", leases::list_question(&any(), lease_cursor.as_ref(), 100), false),
         (
@@ -192,6 +200,9 @@ async fn lists_are_read_in_the_order_of_an_index() {
         ),
         ("audit to be checked", audit_log::following(1, 9, 100), false),
         ("sweep", sweep::due_question(Timestamp::EPOCH, 100), false),
+        ("traces", traces::time_question(&TraceFilter::default(), place, 100), false),
+        ("traces of many series", traces::time_question(&own_traces(), place, 100), false),
+        ("traces of a few series", traces::few_question(&own_traces(), &[1, 2], place, 100), true),
     ];
     for (name, (sql, _), sorts) in questions {
         planner.assert_follows(name, &sql, sorts).await;

@@ -1,5 +1,6 @@
 //! Figures: what the server does per second, beside what the machine and the HTTP layer allow.
 
+mod analytics;
 mod floor;
 mod load;
 mod table;
@@ -36,7 +37,10 @@ const LEASE: i64 = 100_000_000;
 /// Everything runs on this machine, load generator included; every answer is awaited (a closed loop), and everything is
 /// durable before it is acknowledged. Compare figures of one run with each other, not with those of other machines.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    part: Option<Part>,
     /// The databases to measure; `auto` is SQLite alone
     #[arg(long, value_enum, default_value = "auto")]
     backend: Backends,
@@ -51,6 +55,12 @@ pub(crate) struct Args {
     dir: PathBuf,
 }
 
+/// A part of the figures that is measured by itself.
+#[derive(clap::Subcommand)]
+enum Part {
+    Analytics(analytics::Args),
+}
+
 /// `cargo xtask bench`.
 pub(crate) fn run(args: &Args) -> Result<()> {
     // A load generator without optimisation would measure itself
@@ -58,11 +68,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let again = std::env::args_os().skip(1);
         return process::run(process::cargo().args(["run", "--quiet", "--release", "-p", "xtask", "--"]).args(again));
     }
-    let program = build_server(true)?;
-    let parent = root().join(&args.dir);
-    std::fs::create_dir_all(&parent)?;
-    let dir = tempfile::Builder::new().prefix("run-").tempdir_in(&parent)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if let Some(Part::Analytics(args)) = &args.part {
+        return analytics::run(args);
+    }
+    let (program, dir, runtime) = prepare(&args.dir)?;
     let mut table = Table::new(args.only.clone());
     println!("{}", machine(dir.path()));
 
@@ -87,6 +96,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     table.ratios();
     Ok(())
+}
+
+/// What every measurement needs: the program, a place for its data, and something to wait with.
+fn prepare(dir: &Path) -> Result<(PathBuf, tempfile::TempDir, tokio::runtime::Runtime)> {
+    let program = build_server(true)?;
+    let parent = root().join(dir);
+    std::fs::create_dir_all(&parent)?;
+    let dir = tempfile::Builder::new().prefix("run-").tempdir_in(&parent)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok((program, dir, runtime))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

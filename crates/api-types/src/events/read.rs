@@ -22,8 +22,6 @@ const MAX_TAG: usize = 50;
 const MAX_TAG_VALUE: usize = 200;
 /// Longest lease id and request id, in characters.
 const MAX_ID: usize = 100;
-/// Longest trace id and span id, in characters.
-const MAX_TRACE_ID: usize = 64;
 /// Longest name of a provider in `provider_id`, in characters.
 const MAX_PROVIDER_ID: usize = 128;
 /// The largest exact cost of one call, in nano-dollars.
@@ -99,8 +97,8 @@ impl Reader {
             latency_ms: self.int("latency_ms", &raw.latency_ms, 0, MAX_LATENCY_MS),
             cached_tokens: self.int("cached_tokens", &raw.cached_tokens, 0, MAX_TOKENS),
             reasoning_tokens: self.int("reasoning_tokens", &raw.reasoning_tokens, 0, MAX_TOKENS),
-            trace_id: self.id("trace_id", &raw.trace_id, MAX_TRACE_ID),
-            span_id: self.id("span_id", &raw.span_id, MAX_TRACE_ID),
+            trace_id: self.hex("trace_id", &raw.trace_id, 32),
+            span_id: self.hex("span_id", &raw.span_id, 16),
             tags: self.tags(&raw.tags),
         };
         if !self.errors.is_empty() {
@@ -169,6 +167,16 @@ impl Reader {
     /// A text that is refused where it is too long; a blank one is none.
     fn id(&mut self, name: &str, raw: &Raw<'_>, max: usize) -> Option<String> {
         self.text(name, raw, 0, max).filter(|text| !text.is_empty()).map(str::to_owned)
+    }
+
+    /// Hexadecimal digits, made small; a blank text is none.
+    fn hex(&mut self, name: &str, raw: &Raw<'_>, digits: usize) -> Option<String> {
+        let text = self.string(name, raw).filter(|text| !text.is_empty())?;
+        if text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            Some(text.to_ascii_lowercase())
+        } else {
+            self.fail(name, format!("must be {digits} hexadecimal digits"))
+        }
     }
 
     /// A text that is cut where it is too long.
@@ -277,7 +285,7 @@ impl Reader {
 }
 
 /// The first `max` characters of a text.
-pub(crate) fn cut(text: &str, max: usize) -> &str {
+pub fn cut(text: &str, max: usize) -> &str {
     // A character has at least one byte: short texts are not counted
     if text.len() <= max {
         return text;
@@ -286,7 +294,7 @@ pub(crate) fn cut(text: &str, max: usize) -> &str {
 }
 
 /// The first `max` characters, line ends and tabs as spaces.
-pub(crate) fn one_line(text: &str, max: usize) -> Cow<'_, str> {
+pub fn one_line(text: &str, max: usize) -> Cow<'_, str> {
     let text = cut(text, max);
     if text.contains(['\n', '\r', '\t']) {
         Cow::Owned(text.replace(['\n', '\r', '\t'], " "))
@@ -382,7 +390,8 @@ mod tests {
             ("request_id", json!([])),
             ("latency_ms", json!(86_400_001)),
             ("cached_tokens", json!(-1)),
-            ("trace_id", json!("x".repeat(65))),
+            ("trace_id", json!("x".repeat(32))),
+            ("span_id", json!("0".repeat(32))),
             ("tags", json!("a")),
             ("tags", json!(["a"])),
             ("tags", Value::Object((0..21).map(|n| (n.to_string(), json!("x"))).collect())),
@@ -477,8 +486,8 @@ mod tests {
             ("latency_ms", json!(12)),
             ("cached_tokens", json!(1)),
             ("reasoning_tokens", json!(2)),
-            ("trace_id", json!("t")),
-            ("span_id", json!("s")),
+            ("trace_id", json!("0AF7651916CD43DD8448EB211C80319C")),
+            ("span_id", json!("b7ad6b7169203331")),
             ("tags", json!({"team": "a", "run": ""})),
         ]);
         for event in [read(&full), read(&body())] {

@@ -12,7 +12,7 @@ use crate::{ApiError, ApiState, RequestContext};
 
 /// How often a request is checked again because agents or keys changed under it. Any change to any of them counts, so
 /// where many agents are set up at once a few rounds are not enough, and runtimes take a failure for an empty budget.
-const ATTEMPTS: usize = 16;
+pub(crate) const ATTEMPTS: usize = 16;
 
 /// A token whose signature, issuer and time are right; whether it is the agent's current one is for the store to say.
 pub struct SignedToken {

@@ -7,11 +7,13 @@ use axum::http::header::{
 use axum::http::{StatusCode, response};
 use axum::response::Response;
 use kernel::ErrorCode;
+use prost::Message;
 use serde::Serialize;
 use serde::ser::SerializeMap;
 use serde_json::{Map, Value};
 
 use super::{Inner, text};
+use crate::otlp::wire::RpcStatus;
 
 /// The keys that every error may have, closed to [`super::ApiError::with`].
 pub(super) const RESERVED: [&str; 6] = ["error", "code", "message", "details", "fields", "request_id"];
@@ -23,6 +25,8 @@ pub(crate) enum Form {
     Text,
     /// `error` is an object, as everywhere under `/api/v1/auth/`.
     Object,
+    /// `google.rpc.Status` in protobuf, as OTLP has it, for those who have sent protobuf.
+    Protobuf,
 }
 
 /// The body of every answer that is not a success. Below `/api/v1/auth/` the key `error` is an object
@@ -78,7 +82,7 @@ impl Serialize for Written<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         match self.form {
-            Form::Text => map.serialize_entry("error", &self.inner.text)?,
+            Form::Text | Form::Protobuf => map.serialize_entry("error", &self.inner.text)?,
             Form::Object => map.serialize_entry("error", &Nested(self.inner))?,
         }
         common(self.inner, &mut map)?;
@@ -105,6 +109,11 @@ pub(crate) fn render_error(mut parts: response::Parts, inner: &Inner, request_id
         headers.insert(RETRY_AFTER, HeaderValue::from(inner.retry_after_s.unwrap_or(1)));
     }
     rate_headers(inner, headers);
+    if form == Form::Protobuf {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+        let status = RpcStatus::of(inner.status.as_u16(), &inner.text);
+        return Response::from_parts(parts, Body::from(status.encode_to_vec()));
+    }
     let written = Written { inner, request_id, form };
     // Writing strings and JSON values into memory does not fail; an empty object would still be JSON
     let body = serde_json::to_vec(&written).unwrap_or_else(|_| b"{}".to_vec());

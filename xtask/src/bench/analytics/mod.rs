@@ -1,0 +1,240 @@
+//! Figures of analytics: how fast events are taken in, and how long questions take that are asked of many.
+
+mod brute;
+mod events;
+mod questions;
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+
+use super::{BUDGET, Database, load::Load, load::Measured};
+use crate::{
+    http::{Caller, Connection, request},
+    postgres::{self, Postgres},
+    server::{Agent, Server, create_agent, create_provider_key, log_in, number, sqlite_url},
+    test_integration::Backends,
+};
+use brute::Brute;
+use events::Events;
+
+/// Agents that the events are of, as many as the targets name.
+const AGENTS: usize = 200;
+/// Events in a request, as the targets have it.
+const BATCH: u64 = 500;
+/// Connections that batches are sent on.
+const SENDERS: usize = 8;
+
+/// Measure analytics on a release build of the server: events per second, one by one, in batches and sent again; then
+/// the questions at each size, beside an SQL statement that reads every fact.
+///
+/// Events come in through `POST /api/v1/analytics/events/batch`, as those of agents do; there is no other way in, so what is
+/// measured is what an installation gets. They are spread over the last 30 days: older ones count at receipt.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// How many events to ask questions of, one size after the other
+    #[arg(long, value_delimiter = ',', default_value = "100000,1000000")]
+    events: Vec<u64>,
+    /// The databases to measure; `auto` is SQLite alone
+    #[arg(long, value_enum, default_value = "auto")]
+    backend: Backends,
+    /// Length of each measurement
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// Only measurements whose name contains this
+    #[arg(long)]
+    only: Option<String>,
+    /// Where the data goes; must be on a disk for the figures to mean anything
+    #[arg(long, default_value = "target/bench")]
+    dir: std::path::PathBuf,
+}
+
+impl Args {
+    fn wants(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|part| name.contains(part.as_str()))
+    }
+
+    fn time(&self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+}
+
+/// `cargo xtask bench analytics`.
+pub(super) fn run(args: &Args) -> Result<()> {
+    let (program, dir, runtime) = super::prepare(&args.dir)?;
+    println!("{}", super::machine(dir.path()));
+    if args.backend != Backends::Postgres {
+        let data = dir.path().join("sqlite");
+        std::fs::create_dir(&data)?;
+        let server = Server::start(&program, &data, &sqlite_url(&data))?;
+        let brute = Brute::sqlite(data.join("control.db"));
+        runtime.block_on(measure(args, &server, Database::Sqlite, &brute))?;
+        server.stop()?;
+        size(&data.join("control.db"), args);
+    }
+    if matches!(args.backend, Backends::Postgres | Backends::Both) {
+        let bin =
+            postgres::binaries().with_context(|| format!("no PostgreSQL; to install it: {}", postgres::INSTALL))?;
+        let postgres = Postgres::start(&bin, true)?;
+        let data = dir.path().join("postgres");
+        std::fs::create_dir(&data)?;
+        let server = Server::start(&program, &data, &postgres.url())?;
+        println!("PostgreSQL {} keeps its data in the temporary directory, with its own defaults", postgres.version());
+        let brute = Brute::postgres(&bin, postgres.url());
+        runtime.block_on(measure(args, &server, Database::Postgres, &brute))?;
+        server.stop()?;
+    }
+    Ok(())
+}
+
+/// How large the embedded database has become.
+fn size(database: &Path, args: &Args) {
+    let events = args.events.iter().max().copied().unwrap_or(0);
+    if let (Ok(file), true) = (database.metadata(), events > 0) {
+        println!("database: {} MB, {} bytes an event (target <= 220)", file.len() >> 20, file.len() / events);
+    }
+}
+
+async fn measure(args: &Args, server: &Server, database: Database, brute: &Brute) -> Result<()> {
+    let name = database.name();
+    let mut admin = log_in(server.address()).await?;
+    let key = create_provider_key(&mut admin, "sk-bench-0123456789").await?;
+    let mut projects = Vec::new();
+    for number in 0..8 {
+        let id = format!("bench-{number}");
+        admin.expect("POST", "projects", Some(&json!({"id": id, "name": id}))).await?;
+        projects.push(id);
+    }
+    let mut agents = Vec::with_capacity(AGENTS);
+    for number in 0..AGENTS {
+        let agent = create_agent(&mut admin, &format!("bench-{number}"), key, BUDGET).await?;
+        let project = json!({"project_id": projects[number % projects.len()]});
+        admin.expect("PUT", &format!("agents/{}", agent.id), Some(&project)).await?;
+        agents.push(agent);
+    }
+    let events = Arc::new(Events::of(agents));
+    let load = Load { address: server.address(), time: args.time() };
+    println!(
+        "\n{:<44} {:>7} {:>10} {:>9} {:>9} {:>7}  target",
+        "taking in", "clients", "per second", "p50 ms", "p99 ms", "errors"
+    );
+    let health = load.run(64, |_| || request("GET", "/api/health", None, None)).await?;
+    line(&format!("{name} health"), 64, 1, &health, "the ceiling");
+    taking_in(args, &load, database, &events).await?;
+
+    let mut sizes = args.events.clone();
+    sizes.sort_unstable();
+    for size in sizes {
+        fill(server, &events, size).await?;
+        questions::ask(args, &load, name, &mut admin, brute, size).await?;
+    }
+    Ok(())
+}
+
+fn line(name: &str, clients: usize, each: u64, measured: &Measured, target: &str) {
+    println!(
+        "{:<44} {:>7} {:>10.0} {:>9.2} {:>9.2} {:>7}  {}",
+        name,
+        clients,
+        measured.per_second() * each as f64,
+        measured.quantile(0.50),
+        measured.quantile(0.99),
+        measured.errors,
+        target
+    );
+    if let Some(error) = &measured.first_error {
+        println!("  first error: {error}");
+    }
+}
+
+async fn taking_in(args: &Args, load: &Load, database: Database, events: &Arc<Events>) -> Result<()> {
+    let name = database.name();
+    let (one, many) = match database {
+        Database::Sqlite => (">= 15000/s, p99 <= 25 ms", ">= 80000/s"),
+        Database::Postgres => ("", ">= 50000/s"),
+    };
+    for again in [false, true] {
+        let what = if again { ", sent again" } else { "" };
+        let target = |target: &'static str| if again { ">= new ones" } else { target };
+        let row = format!("{name} one event a request{what}");
+        if args.wants(&row) {
+            // What is sent again was sent by the measurement before; without it the first round is new
+            let next = events.range(again, 0);
+            let events = Arc::clone(events);
+            let measured = load
+                .run(64, move |_| {
+                    let (next, events) = (Arc::clone(&next), Arc::clone(&events));
+                    move || events.one(next.fetch_add(1, Ordering::Relaxed))
+                })
+                .await?;
+            line(&row, 64, 1, &measured, target(one));
+        }
+        let row = format!("{name} {BATCH} events a request{what}");
+        if args.wants(&row) {
+            let next = events.range(again, BATCH);
+            let events = Arc::clone(events);
+            let measured = load
+                .run(SENDERS, move |_| {
+                    let (next, events) = (Arc::clone(&next), Arc::clone(&events));
+                    move || events.batch(next.fetch_add(BATCH, Ordering::Relaxed), BATCH)
+                })
+                .await?;
+            line(&row, SENDERS, BATCH, &measured, target(many));
+        }
+    }
+    Ok(())
+}
+
+/// Sends events until there are so many.
+async fn fill(server: &Server, events: &Arc<Events>, size: u64) -> Result<()> {
+    let started = Instant::now();
+    let before = events.sent();
+    let mut senders = tokio::task::JoinSet::new();
+    for _ in 0..SENDERS {
+        let (address, events) = (server.address(), Arc::clone(events));
+        senders.spawn(async move {
+            let mut connection = Connection::new(address);
+            while let Some((first, count)) = events.take(BATCH, size) {
+                let body = events.batch(first, count);
+                loop {
+                    let answer = connection.exchange(&body).await?;
+                    match answer.status {
+                        200 => break,
+                        503 => tokio::time::sleep(Duration::from_millis(200)).await,
+                        status => bail!("{status}: {}", String::from_utf8_lossy(answer.body)),
+                    }
+                }
+            }
+            Ok(())
+        });
+    }
+    while let Some(sender) = senders.join_next().await {
+        sender??;
+    }
+    let (sent, took) = (events.sent() - before, started.elapsed());
+    println!(
+        "\n{size} events: {sent} more in {:.1} s, {:.0}/s in batches of {BATCH} on {SENDERS} connections",
+        took.as_secs_f64(),
+        sent as f64 / took.as_secs_f64()
+    );
+    Ok(())
+}
+
+/// The number that an answer of the API has under a key.
+async fn asked(admin: &mut Caller, path: &str, key: &str) -> Result<i64> {
+    number(&admin.expect("GET", path, None).await?, key)
+}
+
+/// A counter that clients share.
+type Next = Arc<AtomicU64>;
+
+/// What the events are of.
+type Agents = Vec<Agent>;

@@ -362,7 +362,7 @@ pub(crate) fn few_question(
             .fact(wanted, after)
             .push(" ORDER BY f.occurred_at DESC, f.id DESC LIMIT ")
             .bind(i64::from(limit));
-        text.push(") AS q");
+        text.push(") AS youngest");
     }
     text.push(") AS u ORDER BY u.occurred_at DESC, u.id DESC LIMIT ").bind(i64::from(limit));
     text.finish()

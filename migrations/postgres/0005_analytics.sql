@@ -55,6 +55,11 @@ CREATE TABLE fact_extras (
   model TEXT COLLATE "C",
   -- What the event said it cost, where the report of the same call said more.
   event_cost BIGINT CHECK (event_cost >= 0),
+  -- Of an event that no lease could be told of, and the report of the same call: the provider key it named, or 0.
+  event_key_id BIGINT,
+  -- The report of the call, where the fact's own lease and request id are not the report's.
+  report_lease_id TEXT COLLATE "C",
+  report_request_id TEXT COLLATE "C",
   error_code TEXT,
   error_message TEXT,
   trace_id TEXT,
@@ -97,9 +102,11 @@ CREATE TABLE rollup_head (
   sketched_fact BIGINT NOT NULL,
   hours_until BIGINT NOT NULL,
   days_until BIGINT NOT NULL,
-  months_until BIGINT NOT NULL
+  months_until BIGINT NOT NULL,
+  -- Facts before this time, the beginning of a day of UTC, are not kept any more; roll-ups are.
+  facts_from BIGINT NOT NULL
 );
-INSERT INTO rollup_head VALUES (1, 0, 0, 0, 0, 0);
+INSERT INTO rollup_head VALUES (1, 0, 0, 0, 0, 0, 0);
 
 -- Numbers of facts on this database; `rollup_head.last_fact` is not used.
 CREATE SEQUENCE fact_numbers;

@@ -54,6 +54,11 @@ CREATE TABLE fact_extras (
   model TEXT,
   -- What the event said it cost, where the report of the same call said more.
   event_cost INTEGER CHECK (event_cost >= 0),
+  -- Of an event that no lease could be told of, and the report of the same call: the provider key it named, or 0.
+  event_key_id INTEGER,
+  -- The report of the call, where the fact's own lease and request id are not the report's.
+  report_lease_id TEXT,
+  report_request_id TEXT,
   error_code TEXT,
   error_message TEXT,
   trace_id TEXT,
@@ -96,9 +101,11 @@ CREATE TABLE rollup_head (
   sketched_fact INTEGER NOT NULL,
   hours_until INTEGER NOT NULL,
   days_until INTEGER NOT NULL,
-  months_until INTEGER NOT NULL
+  months_until INTEGER NOT NULL,
+  -- Facts before this time, the beginning of a day of UTC, are not kept any more; roll-ups are.
+  facts_from INTEGER NOT NULL
 ) STRICT;
-INSERT INTO rollup_head VALUES (1, 0, 0, 0, 0, 0);
+INSERT INTO rollup_head VALUES (1, 0, 0, 0, 0, 0, 0);
 
 -- Which lease was active when an event happened.
 CREATE INDEX leases_ended ON leases (agent_id, ended_at) WHERE ended_at IS NOT NULL;

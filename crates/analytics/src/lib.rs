@@ -8,10 +8,12 @@ pub mod buckets;
 mod measures;
 mod period;
 pub mod pieces;
+mod sketch;
 mod status;
 
 pub use buckets::{Bucket, BucketSize, buckets};
 pub use measures::{Dimension, Measures};
 pub use period::Period;
 pub use pieces::{Folded, Level, Piece, QUARTER_MS, Sign, additive_pieces, pieces};
+pub use sketch::{Sketch, UnreadableSketch};
 pub use status::CallStatus;

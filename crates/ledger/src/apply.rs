@@ -135,7 +135,7 @@ impl<'a> Draft<'a> {
         let (now, ttl_ms) = (self.now, self.ttl_ms);
         let agent = self.agent()?;
         if agent.is_over(now) {
-            let own = self.book.leases.values().filter(|lease| lease.agent == agent.id);
+            let own = self.book.leases.of(agent.id);
             let untouched = own.filter(|lease| self.leases.iter().all(|drafted| drafted.id != lease.id));
             let mut ran_out: Vec<Lease> = untouched.filter(|lease| self.has_run_out(lease, agent)).cloned().collect();
             ran_out.sort_by(|a, b| a.id.cmp(&b.id));
@@ -464,10 +464,8 @@ impl<'a> Draft<'a> {
         let agent = self.agent()?;
         let end =
             |lease: &Lease| lease.ended_at.or_else(|| self.has_run_out(lease, agent).then(|| lease.expiry(agent)));
-        let active = |lease: &&Lease| {
-            lease.agent == agent.id && lease.created_at <= at && end(lease).is_none_or(|ended| at < ended)
-        };
-        let mut candidates = self.book.leases.values().filter(active);
+        let active = |lease: &&Lease| lease.created_at <= at && end(lease).is_none_or(|ended| at < ended);
+        let mut candidates = self.book.leases.of(agent.id).filter(active);
         let first = candidates.next().map(|lease| lease.id.clone());
         Ok(first.filter(|_| candidates.next().is_none()))
     }

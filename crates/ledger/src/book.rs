@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use kernel::{AgentId, LeaseId, Money, MoneyOverflow, ProjectId, Timestamp, UserId};
 
-use crate::{Account, AccountKey, Applied, Budget, Budgets, Lease, Scope};
+use crate::{Account, AccountKey, Applied, Budget, Budgets, Leases, Scope};
 
 /// What the ledger keeps about an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ pub struct Book {
     /// The accounts.
     pub accounts: HashMap<AccountKey, Account>,
     /// The leases.
-    pub leases: HashMap<LeaseId, Lease>,
+    pub leases: Leases,
     /// The cost of reports that were booked, by lease and request id.
     pub reports: HashMap<(LeaseId, String), Money>,
     /// The events that were counted, by agent and event id.

@@ -31,6 +31,7 @@ mod budgets;
 mod command;
 mod entry;
 mod lease;
+mod leases;
 mod scope;
 
 pub use apply::apply;
@@ -42,4 +43,5 @@ pub use command::{
 };
 pub use entry::{Actor, ChainHead, Delta, Entry, EntryKind};
 pub use lease::{Lease, Settlement};
+pub use leases::Leases;
 pub use scope::{Scope, ScopeKind};

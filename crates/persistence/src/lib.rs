@@ -77,7 +77,9 @@ pub use db::Backend;
 pub use directory::{AgentPicture, CoveringFreeze, Directory, KeyWish, NoKey, PictureKey};
 pub use engine::{Answer, CallFacts, Done, Extra, FetchedKey, Item, LeaseTerms, LlmFact, Refused, llm_event};
 pub use error::StoreError;
-pub use facts::{EventFacts, EventMore, ScopeSums, flag, source_of};
+pub use facts::{
+    EventFacts, EventMore, FACTS_KEPT_AT_LEAST_MS, Fold, Folding, RollupCheck, ScopeSums, WrongCell, flag, source_of,
+};
 pub use freezes::{Freeze, FreezeFilter, SetFreeze};
 pub use journal::{JournalEntry, JournalFilter, Posting};
 pub use leases::{LeaseCursor, LeaseFilter, LeaseView, OpenCounts, OpenLeases};

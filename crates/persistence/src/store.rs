@@ -7,6 +7,7 @@ use kernel::Timestamp;
 
 use crate::db::{Backend, Db, args, statements};
 use crate::engine::Warm;
+use crate::facts::SeriesCache;
 use crate::{StoreError, Work, migrations};
 
 /// How a store is opened.
@@ -24,6 +25,7 @@ pub struct Store {
     pub(crate) db: Db,
     /// How many units of work have begun; see [`crate::engine::Warm`].
     begun: Arc<AtomicU64>,
+    series: Arc<SeriesCache>,
 }
 
 statements! {
@@ -34,7 +36,7 @@ impl Store {
     /// Opens the database without touching its schema.
     pub async fn open(options: &StoreOptions) -> Result<Self, StoreError> {
         let db = Db::open(&options.url, options.connections).await?;
-        Ok(Self { db, begun: Arc::default() })
+        Ok(Self { db, begun: Arc::default(), series: Arc::default() })
     }
 
     /// Brings the schema up to date. An edited or failed migration is an error.
@@ -63,13 +65,18 @@ impl Store {
         let tx = self.db.begin().await?;
         // While it holds the writer, so that the pipeline sees it before its next batch
         self.begun.fetch_add(1, Ordering::SeqCst);
-        Ok(Work::new(tx, now))
+        Ok(Work::new(tx, now, Arc::clone(&self.series)))
+    }
+
+    /// As [`Store::begin`], for work on what is derived from facts alone: the pipeline goes on with what it keeps.
+    pub(crate) async fn begin_aside(&self, now: Timestamp) -> Result<Work, StoreError> {
+        Ok(Work::new(self.db.begin().await?, now, Arc::clone(&self.series)))
     }
 
     /// Begins a batch of the pipeline; `warm` is what its last one left, and used if it still holds. Returns what to keep
     /// under for the next one.
     pub(crate) async fn begin_batch(&self, now: Timestamp, warm: Option<Warm>) -> Result<(Work, u64), StoreError> {
-        let mut work = Work::new(self.db.begin().await?, now);
+        let mut work = Work::new(self.db.begin().await?, now, Arc::clone(&self.series));
         // Counted like any other: should there be a second pipeline, neither trusts what it kept past the other's batches
         let before = self.begun.fetch_add(1, Ordering::SeqCst);
         if self.backend() == Backend::Sqlite {

@@ -5,6 +5,7 @@
 //! becomes durable with the change that caused it, or none of it happened.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use kernel::{AgentId, AuditId, Entropy, Timestamp};
 use ledger::{AccountKey, AgentBook, ChainHead, Entry};
@@ -13,6 +14,7 @@ use crate::StoreError;
 use crate::audit::{AuditEntry, AuditRecord};
 use crate::db::{Tx, args, statements};
 use crate::engine::Warm;
+use crate::facts::{Series, SeriesCache, SeriesKey};
 use crate::rows::Rows;
 
 /// The pseudo-agent whose chain holds the entries of budgets above agents.
@@ -87,10 +89,14 @@ pub struct Work {
     /// Whether it is a batch of the pipeline on the embedded database; any other work loads what it touches each time,
     /// because its own statements change rows between its commands.
     pub(crate) keeps_warm: bool,
+    /// The series of facts that are known without asking.
+    pub(crate) series: Arc<SeriesCache>,
+    /// Those that this work has found or made; known to all when it is committed.
+    pub(crate) learned_series: Vec<(SeriesKey, Series)>,
 }
 
 impl Work {
-    pub(crate) fn new(tx: Tx, now: Timestamp) -> Self {
+    pub(crate) fn new(tx: Tx, now: Timestamp, series: Arc<SeriesCache>) -> Self {
         Self {
             tx,
             now,
@@ -102,6 +108,8 @@ impl Work {
             directory_changed: false,
             warm: None,
             keeps_warm: false,
+            series,
+            learned_series: Vec::new(),
         }
     }
 
@@ -142,7 +150,9 @@ impl Work {
     /// Writes what was collected and makes everything durable. When this returns, it is.
     pub async fn commit(mut self, entropy: &dyn Entropy) -> Result<(), StoreError> {
         self.flush(entropy).await?;
-        self.tx.commit().await
+        self.tx.commit().await?;
+        self.series.learn(self.learned_series);
+        Ok(())
     }
 
     /// As [`Work::commit`]; returns what was touched, as it is now.
@@ -150,6 +160,7 @@ impl Work {
         self.flush(entropy).await?;
         let warm = self.warm.take().map(|warm| warm.with_books(std::mem::take(&mut self.books)));
         self.tx.commit().await?;
+        self.series.learn(self.learned_series);
         Ok(warm)
     }
 

@@ -16,6 +16,7 @@ mod budget_requests;
 mod budgets;
 mod directory;
 mod engine;
+mod facts;
 mod freezes;
 mod histories;
 mod journal;

@@ -80,6 +80,11 @@ impl TestStore {
     pub(crate) async fn execute(&self, statement: &str) {
         self._database.execute(statement).await;
     }
+
+    /// The first column of a question asked past the store.
+    pub(crate) async fn texts(&self, question: &str) -> Vec<String> {
+        self._database.texts(question).await
+    }
 }
 
 struct Database {
@@ -115,6 +120,18 @@ impl Database {
         }
         let mut connection = sqlx::SqliteConnection::connect(&self.url).await.expect("a connection to SQLite");
         run(&mut connection, statement).await;
+    }
+
+    async fn texts(&self, question: &str) -> Vec<String> {
+        let text = sqlx::AssertSqlSafe(question.to_owned());
+        let answer = if self.name.is_some() {
+            let mut connection = sqlx::PgConnection::connect(&self.url).await.expect("a connection to PostgreSQL");
+            sqlx::query_scalar::<_, String>(text).fetch_all(&mut connection).await
+        } else {
+            let mut connection = sqlx::SqliteConnection::connect(&self.url).await.expect("a connection to SQLite");
+            sqlx::query_scalar::<_, String>(text).fetch_all(&mut connection).await
+        };
+        answer.unwrap_or_else(|error| panic!("{question}: {error:?}"))
     }
 }
 

@@ -56,6 +56,10 @@ statements! {
         SELECT {int 0}, {int 1}, 0, 0, 0, 0 FROM {rows} WHERE true ORDER BY 1, 2 ON CONFLICT DO NOTHING";
     REPORTS = "SELECT p.lease_id, p.request_id, p.cost FROM reports AS p \
         WHERE (p.lease_id, p.request_id) IN (SELECT {text 0}, {text 1} FROM {rows})";
+    /// The leases of an agent that were created until one time and were active after another.
+    ACTIVE_AFTER = "SELECT l.id FROM {rows} CROSS JOIN leases AS l WHERE l.agent_id = {int 0} AND l.state <> 'closed' \
+        AND l.created_at <= {int 2} UNION SELECT l.id FROM {rows} CROSS JOIN leases AS l WHERE l.agent_id = {int 0} \
+        AND l.ended_at > {int 1} AND l.ended_at IS NOT NULL AND l.created_at <= {int 2}";
     DIRECTORY_VERSION = "SELECT directory_version FROM heads WHERE id = 1";
 }
 
@@ -74,6 +78,7 @@ pub(super) fn checkout_statements() -> Vec<(&'static str, &'static crate::db::Sq
         ("ACCOUNTS_THERE", &*ACCOUNTS_THERE),
         ("OPEN_ACCOUNTS", &*OPEN_ACCOUNTS),
         ("REPORTS", &*REPORTS),
+        ("ACTIVE_AFTER", &*ACTIVE_AFTER),
     ]
 }
 
@@ -165,7 +170,7 @@ impl Work {
     pub(super) async fn check_out(&mut self, items: &[Item]) -> Result<Checkout, StoreError> {
         let mut named = Named::by(items);
         self.name_budgets_of_adjustments(items, &mut named).await?;
-        let Warm { books, mut book, mut terms, mut budget_terms, mut scopes, mut directory_version, .. } =
+        let Warm { books, mut book, mut terms, mut budget_terms, mut scopes, mut directory_version, mut whole, .. } =
             self.warm.take().unwrap_or_default();
         self.books.extend(books);
         book.reports.clear();
@@ -187,16 +192,19 @@ impl Work {
         }
         self.name_leases_of_the_silent(&named.agents, &mut wanted).await?;
         let wanted = self.load_requests(&named, &mut book, wanted).await?;
-        let touched = self.load_leases(wanted, &mut book, &mut terms).await?;
+        let mut touched = self.load_leases(wanted, &mut book, &mut terms).await?;
+        self.load_reports(&named, &mut book).await?;
+        let calls = self.load_calls(items, &mut book).await?;
+        let attributed = self.name_leases_of_events(items, &book, &mut whole).await?;
+        touched.extend(self.load_leases(attributed, &mut book, &mut terms).await?);
         let about = scopes_about(&named, &touched, &book);
         self.load_budgets(&named, &about, &mut scopes, &mut book, &mut budget_terms).await?;
         self.load_accounts(&about, &touched, &mut book).await?;
-        self.load_reports(&named, &mut book).await?;
         if directory_version.is_none() && items.iter().any(|item| item.directory_version.is_some()) {
             let row = self.tx.row(&DIRECTORY_VERSION, args![]).await?;
             directory_version = row.map(|row| row.int(0)).transpose()?;
         }
-        Ok(Checkout { book, terms, budget_terms, scopes, directory_version })
+        Ok(Checkout { book, terms, budget_terms, scopes, directory_version, whole, calls })
     }
 
     /// An adjustment names its budget by number; the scope's key is needed to load it, and its agent to lock it.
@@ -234,6 +242,67 @@ impl Work {
             wanted.insert(LeaseId::new(row.text(0)?));
         }
         Ok(())
+    }
+
+    /// The leases that events which name none of their agent's may be attributed to. Events of the present are usual:
+    /// where rows are kept between batches, the leases of an agent are asked for once.
+    async fn name_leases_of_events(
+        &mut self,
+        items: &[Item],
+        book: &Book,
+        whole: &mut HashMap<AgentId, Timestamp>,
+    ) -> Result<BTreeSet<LeaseId>, StoreError> {
+        const RECENT_MS: i64 = 15 * 60_000;
+        let recent = self.now.plus_millis(-RECENT_MS);
+        let mut asked = BTreeSet::new();
+        let mut attributed = BTreeSet::new();
+        for item in items {
+            let Command::Event { agent, lease, item: spending } = &item.command else { continue };
+            let names_own = lease.as_ref().and_then(|id| book.leases.get(id)).is_some_and(|l| l.agent == *agent);
+            if names_own || book.events.contains_key(&(*agent, spending.id.clone())) {
+                continue;
+            }
+            let at = spending.occurred_at;
+            if whole.get(agent).is_some_and(|since| *since <= at) {
+                attributed.extend(self.active_at(*agent, at, book));
+            } else if at >= recent {
+                asked.insert((agent.0, recent.millis(), i64::MAX));
+                whole.insert(*agent, recent);
+            } else {
+                asked.insert((agent.0, at.millis(), at.millis()));
+            }
+        }
+        let mut rows = Rows::new();
+        for (agent, ended_after, created_until) in asked {
+            rows.row().int(agent).int(ended_after).int(created_until);
+        }
+        if !rows.is_empty() {
+            for row in self.tx.rows(&ACTIVE_AFTER, args![rows.finish()]).await? {
+                attributed.insert(LeaseId::new(row.text(0)?));
+            }
+        }
+        Ok(attributed)
+    }
+
+    /// The leases of the agent, all of which are in the book, that may have been active at `at`; none where two certainly
+    /// were, so that the event is nobody's.
+    fn active_at(&self, agent: AgentId, at: Timestamp, book: &Book) -> Vec<LeaseId> {
+        let mut active = Vec::new();
+        let mut certain = 0;
+        let owner = book.agents.get(&agent);
+        for lease in book.leases.of(agent) {
+            if lease.created_at > at || lease.ended_at.is_some_and(|ended| ended <= at) {
+                continue;
+            }
+            active.push(lease.id.clone());
+            // One that the batch returns was active at any time before now all the same
+            let lives = lease.ended_at.is_some() || owner.is_some_and(|agent| lease.expiry(agent) > self.now);
+            certain += usize::from(lives && at < self.now);
+            if certain == 2 {
+                return Vec::new();
+            }
+        }
+        active
     }
 
     /// Leases of the scope that were granted after the window a budget is opened in, by a clock that was ahead: they count

@@ -3,8 +3,9 @@
 //! An outbox row's kind is `STATE_UPDATE`, `COST_ALERT`, or the `event` of an `AGENT_EVENT`. Of the last the payload is the
 //! frame's `data`; of the others it holds the frame's further keys, `data` among them.
 
+use analytics::CallStatus;
 use kernel::{AgentId, BudgetId, EndedBy, LeaseId, LeaseState, Money, Timestamp};
-use ledger::{Account, Applied, Budget, EntryKind, Lease, Outcome, Scope};
+use ledger::{Account, Applied, Budget, Command, EntryKind, Lease, Outcome, Scope};
 
 use super::{Checkout, Extra, Item, LeaseTerms};
 use crate::Work;
@@ -50,8 +51,9 @@ pub fn llm_event(agent: AgentId, failed: bool, fact: &LlmFact<'_>) -> OutboxEven
 }
 
 impl Work {
-    /// Collects the events of one command.
-    pub(super) fn emit_for(&mut self, item: &Item, applied: &Applied, checkout: &Checkout) {
+    /// Collects the events of one command. `news` says whether it told of a call that nothing had told of before: an event
+    /// and the report of the same call are told of once.
+    pub(super) fn emit_for(&mut self, item: &Item, applied: &Applied, checkout: &Checkout, news: bool) {
         let terms = |lease: &Lease| checkout.terms.get(&lease.id);
         // Leases that ran out are noticed by whatever command comes next
         for entry in applied.entries.iter().filter(|entry| entry.kind == EntryKind::Expire) {
@@ -69,7 +71,7 @@ impl Work {
                 };
                 self.emit(event(Some(lease.agent), kind, data));
             }
-            Outcome::Reported { lease, duplicate: false, .. } => {
+            Outcome::Reported { lease, duplicate: false, .. } if news => {
                 if let (Extra::Call(call), Some(((_, request), cost))) = (&item.extra, &applied.report) {
                     let fact = LlmFact {
                         model: &call.model,
@@ -82,6 +84,23 @@ impl Work {
                         error_code: None,
                     };
                     self.emit(llm_event(lease.agent, false, &fact));
+                }
+            }
+            Outcome::Counted { lease, duplicate: false } if news => {
+                if let (Extra::Event(facts), Command::Event { agent, item: spending, .. }) =
+                    (&item.extra, &item.command)
+                {
+                    let fact = LlmFact {
+                        model: &facts.model,
+                        provider: &facts.provider,
+                        tokens: facts.input_tokens.saturating_add(facts.output_tokens),
+                        cost: spending.cost,
+                        lease: lease.as_ref().map(|lease| &lease.id),
+                        event_id: Some(&spending.id),
+                        request_id: facts.request_id.as_deref(),
+                        error_code: facts.more.as_ref().and_then(|more| more.error_code.as_deref()),
+                    };
+                    self.emit(llm_event(*agent, facts.status == CallStatus::Failed, &fact));
                 }
             }
             Outcome::Ended { lease, duplicate: false, .. } => {

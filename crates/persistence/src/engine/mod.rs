@@ -11,10 +11,11 @@ mod write;
 
 use std::collections::{HashMap, HashSet};
 
-use kernel::{BudgetId, BudgetNo, LeaseId, ProviderKeyId};
+use kernel::{AgentId, BudgetId, BudgetNo, LeaseId, ProviderKeyId, Timestamp};
 use ledger::{Applied, Book, Command, Outcome, Rejection};
 
 use crate::audit::AuditRecord;
+use crate::facts::Calls;
 use crate::{EventFacts, StoreError, Work};
 
 pub(crate) use checkout::{LEASE_COLUMNS, budget_from_row, lease_from_row};
@@ -130,15 +131,19 @@ pub type Answer = Result<Done, Refused>;
 
 /// Everything a batch touches, as loaded.
 pub(crate) struct Checkout {
-    book: Book,
+    pub(crate) book: Book,
     /// The terms of the loaded leases.
-    terms: HashMap<LeaseId, LeaseTerms>,
+    pub(crate) terms: HashMap<LeaseId, LeaseTerms>,
     /// The terms of the loaded budgets.
     budget_terms: HashMap<BudgetNo, BudgetTerms>,
     /// Keys of the scopes whose budgets were looked for.
     scopes: HashSet<String>,
     /// The directory's version, where a command depends on it.
     directory_version: Option<i64>,
+    /// Agents all of whose leases that were active after the time beside them are in the book.
+    whole: HashMap<AgentId, Timestamp>,
+    /// The facts that events and reports of the batch may meet.
+    pub(crate) calls: Calls,
 }
 
 impl Work {
@@ -169,10 +174,11 @@ impl Work {
                 Err(rejection) => answers.push(Err(rejection.into())),
             }
         }
-        self.write(items, results, &checkout).await?;
-        let Checkout { book, terms, budget_terms, scopes, directory_version } = checkout;
+        let news = self.record(items, &results, &mut checkout).await?;
+        self.write(items, results, &checkout, &news).await?;
+        let Checkout { book, terms, budget_terms, scopes, directory_version, whole, .. } = checkout;
         if self.keeps_warm {
-            self.warm = Some(Warm { book, terms, budget_terms, scopes, directory_version, ..Warm::default() });
+            self.warm = Some(Warm { book, terms, budget_terms, scopes, directory_version, whole, ..Warm::default() });
         }
         Ok(answers)
     }

@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use kernel::{AgentId, BudgetNo, LeaseId, LeaseState};
+use kernel::{AgentId, BudgetNo, LeaseId, LeaseState, Timestamp};
 use ledger::Book;
 
 use super::{BudgetTerms, LeaseTerms};
@@ -28,6 +28,8 @@ pub(crate) struct Warm {
     /// Keys of the scopes whose budgets, if any, are in the book.
     pub(super) scopes: HashSet<String>,
     pub(super) directory_version: Option<i64>,
+    /// Agents all of whose leases that were active after the time beside them are in the book.
+    pub(super) whole: HashMap<AgentId, Timestamp>,
     /// How many units of work had begun, the batch that left it included.
     pub(crate) generation: u64,
 }
@@ -43,7 +45,8 @@ impl Warm {
         self.generation = generation;
         if self.book.leases.len() > MANY_LEASES {
             let leases = &mut self.book.leases;
-            leases.retain(|_, lease| lease.state != LeaseState::Closed);
+            leases.retain(|lease| lease.state != LeaseState::Closed);
+            self.whole.clear();
             self.terms.retain(|id, _| leases.contains_key(id));
         }
         let sizes = [self.book.leases.len(), self.book.accounts.len(), self.books.len(), self.scopes.len()];

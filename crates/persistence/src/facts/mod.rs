@@ -24,7 +24,16 @@
 //! A report gives one number and not which way the tokens went: they count as input until the event of the same call
 //! says more.
 
+mod calls;
+mod cells;
+mod check;
+mod fold;
+mod load;
 mod read;
+mod record;
+mod retention;
+mod series;
+mod sketches;
 
 use analytics::CallStatus;
 use kernel::{AgentId, LeaseId, ProviderKeyId};
@@ -32,12 +41,28 @@ use ledger::{Command, Spending};
 
 use crate::{Extra, Item};
 
+pub(crate) use calls::Calls;
+pub use check::{RollupCheck, WrongCell};
+pub use fold::{Fold, Folding};
 pub use read::ScopeSums;
+pub use retention::FACTS_KEPT_AT_LEAST_MS;
+pub(crate) use series::{Series, SeriesCache, SeriesKey};
 
 /// For the test of plans.
 #[cfg(test)]
 pub(crate) fn hot_statements() -> Vec<(&'static str, &'static crate::db::Sql)> {
-    read::hot_statements()
+    let parts = [
+        read::hot_statements(),
+        series::hot_statements(),
+        load::hot_statements(),
+        record::hot_statements(),
+        cells::hot_statements(),
+        sketches::hot_statements(),
+        fold::hot_statements(),
+        check::hot_statements(),
+        retention::hot_statements(),
+    ];
+    parts.concat()
 }
 
 /// Bits of `facts.flags`.

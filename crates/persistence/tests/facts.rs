@@ -122,9 +122,9 @@ on_both_backends! {
         assert_eq!(counted(&t, first.clone().by(1)).await, (true, None));
         let mut other = first.clone();
         other.cost = 9_000_000;
-        assert_eq!(counted(&t, other.clone().by(1)).await.0, false);
+        assert!(!counted(&t, other.clone().by(1)).await.0);
         assert_eq!(all(&t).await, (1, 100, 20, 500));
-        assert_eq!(counted(&t, other.by(2)).await.0, true, "another agent's event of the same id is another");
+        assert!(counted(&t, other.by(2)).await.0, "another agent's event of the same id is another");
         let answers = run(&t, &[said("e2", 1, t.now()).by(1), said("e2", 1, t.now()).by(1)]).await;
         let duplicates = answers.iter().map(|answer| match answer.as_ref().expect("counted").outcome {
             Outcome::Counted { duplicate, .. } => duplicate,

@@ -3,12 +3,13 @@
 //! Every step is bounded and may run on several servers at once: expiry is decided by the ledger, whoever asks.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use http_api::ApiState;
 use kernel::LeaseState;
 use ledger::Command;
-use persistence::{Item, StoreError};
+use persistence::{Folding, Item, StoreError};
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
@@ -31,10 +32,15 @@ impl Background {
     /// Starts them.
     pub(crate) fn start(api: &ApiState, config: &Config) -> Self {
         let sweep = Duration::from_millis(u64::from(config.budget.sweep_interval_ms));
+        let fold = Duration::from_millis(u64::from(config.analytics.fold_interval_ms));
+        let kept_ms = i64::from(config.analytics.facts_retention_days) * 86_400_000;
+        let seen = Arc::new(AtomicI64::new(0));
         Self(vec![
             tokio::spawn(every(sweep, api.clone(), "sweep", sweep_leases)),
             tokio::spawn(every(PRUNE_INTERVAL, api.clone(), "prune", prune)),
             tokio::spawn(every(GAUGE_INTERVAL, api.clone(), "measure", measure)),
+            tokio::spawn(every(fold, api.clone(), "fold", move |api| fold_facts(api, Arc::clone(&seen)))),
+            tokio::spawn(every(PRUNE_INTERVAL, api.clone(), "prune facts", move |api| prune_facts(api, kept_ms))),
         ])
     }
 }
@@ -98,6 +104,34 @@ async fn prune(api: ApiState) -> Result<(), StoreError> {
         most = most.max(work.prune_events(now.plus_millis(-OUTBOX_KEPT_MS), PRUNE_BATCH).await?);
         work.commit(&*api.entropy).await?;
         if most < u64::from(PRUNE_BATCH) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Adds up hours, days and months that are over, and takes facts into the sketches: those that were there at the last turn,
+/// because events and reports of one call mostly meet within that time.
+async fn fold_facts(api: ApiState, seen: Arc<AtomicI64>) -> Result<(), StoreError> {
+    let last = api.store.fold().await?.last_fact;
+    let until = seen.swap(last, Ordering::Relaxed);
+    while api.store.fold_rollups(api.clock.now()).await? == Folding::More {
+        tokio::task::yield_now().await;
+    }
+    while api.store.fold_sketches(api.clock.now(), until).await? == Folding::More {
+        tokio::task::yield_now().await;
+    }
+    Ok(())
+}
+
+/// Forgets facts that are older than they are to be kept; 0 keeps them for ever.
+async fn prune_facts(api: ApiState, kept_ms: i64) -> Result<(), StoreError> {
+    if kept_ms == 0 {
+        return Ok(());
+    }
+    loop {
+        let now = api.clock.now();
+        if api.store.prune_facts(now, now.plus_millis(-kept_ms), PRUNE_BATCH).await? < u64::from(PRUNE_BATCH) {
             return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

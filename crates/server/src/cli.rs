@@ -47,6 +47,9 @@ enum Command {
     /// Look after the audit log.
     #[command(subcommand)]
     Audit(verify::Audit),
+    /// Look after what is added up of LLM requests.
+    #[command(subcommand)]
+    Analytics(verify::Analytics),
     /// Print the OpenAPI document.
     Openapi,
 }
@@ -73,6 +76,7 @@ fn run(command: Command, sources: &Sources) -> Result<(), Failure> {
         Command::Migrate => runtime()?.block_on(serve::migrate(loaded(sources)?)),
         Command::Admin(command) => runtime()?.block_on(admin::run(command, loaded(sources)?)),
         Command::Ledger(command) => runtime()?.block_on(verify::ledger(command, loaded(sources)?)),
+        Command::Analytics(command) => runtime()?.block_on(verify::analytics(command, loaded(sources)?)),
         Command::Audit(command) => runtime()?.block_on(verify::audit(command, loaded(sources)?)),
     }
 }

@@ -1,7 +1,7 @@
-//! `server ledger verify` and `server audit verify`: recomputing what the database claims.
+//! `server ledger verify`, `audit verify`, `analytics verify` and `analytics rebuild`: recomputing what the database claims.
 
 use clap::Subcommand;
-use persistence::{LedgerCheck, Store};
+use persistence::{LedgerCheck, RollupCheck, Store, WrongCell};
 
 use super::{Failure, print};
 use crate::config::Loaded;
@@ -19,6 +19,22 @@ pub(super) enum Ledger {
 pub(super) enum Audit {
     /// Recompute the hash chain. Changes nothing; names the first entry that does not fit.
     Verify,
+}
+
+/// What to do with the sums over LLM requests.
+#[derive(Subcommand)]
+pub(super) enum Analytics {
+    /// Add every fact up and compare with what is stored. Changes nothing; fails if anything differs.
+    Verify,
+    /// Make what differs anew from the facts. Of days whose facts are no longer kept, the sums stay as they are.
+    Rebuild,
+}
+
+pub(super) async fn analytics(command: Analytics, loaded: Loaded) -> Result<(), Failure> {
+    let store = open_existing_store(&loaded.config).await?;
+    let verdict = check_rollups(&store, matches!(command, Analytics::Rebuild)).await;
+    store.close().await;
+    print(format!("{}\n", verdict?).as_bytes())
 }
 
 pub(super) async fn ledger(command: Ledger, loaded: Loaded) -> Result<(), Failure> {
@@ -49,6 +65,22 @@ async fn verify_ledger(store: &Store) -> Result<String, Failure> {
     let shown: Vec<String> = check.problems.iter().map(ToString::to_string).collect();
     let count = check.problem_count;
     Err(format!("the ledger does not agree with itself, {count} problems:\n{}", shown.join("\n")).into())
+}
+
+/// One line that says what was verified or made anew, or every difference.
+async fn check_rollups(store: &Store, repair: bool) -> Result<String, Failure> {
+    let RollupCheck { facts, cells, wrong, wrong_count } = store.check_rollups(repair).await?;
+    if repair {
+        return Ok(format!("analytics rebuilt: {facts} facts, {cells} sums and sketches, {wrong_count} made anew"));
+    }
+    if wrong_count == 0 {
+        return Ok(format!("analytics ok: {facts} facts, {cells} sums and sketches"));
+    }
+    let line = |cell: &WrongCell| {
+        format!("{} of series {}, {:?} from {}", cell.what, cell.series, cell.level, cell.start.to_rfc3339())
+    };
+    let shown: Vec<String> = wrong.iter().map(line).collect();
+    Err(format!("the sums do not agree with the facts, {wrong_count} differences:\n{}", shown.join("\n")).into())
 }
 
 /// One line that says what was verified, or the first entry that does not fit.

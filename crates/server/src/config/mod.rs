@@ -7,6 +7,7 @@
 //! An empty environment variable is the same as none.
 
 pub mod alias;
+pub mod analytics;
 pub mod auth;
 pub mod bootstrap;
 pub mod budget;
@@ -48,6 +49,8 @@ pub struct Config {
     pub secrets: secrets::SecretsConfig,
     /// Leases and how much is lent at once.
     pub budget: budget::BudgetConfig,
+    /// Facts about LLM requests, and what is added up of them.
+    pub analytics: analytics::AnalyticsConfig,
     /// Rate limits.
     pub limits: limits::LimitsConfig,
     /// Provider keys.
@@ -69,6 +72,7 @@ impl Default for Config {
             auth: auth::AuthConfig::default(),
             secrets: secrets::SecretsConfig::default(),
             budget: budget::BudgetConfig::default(),
+            analytics: analytics::AnalyticsConfig::default(),
             limits: limits::LimitsConfig::default(),
             providers: providers::ProvidersConfig::default(),
             telemetry: telemetry::TelemetryConfig::default(),
@@ -117,6 +121,7 @@ impl Config {
         self.auth.check(&mut problems);
         self.secrets.check(&mut problems);
         self.budget.check(&mut problems);
+        self.analytics.check(&mut problems);
         self.limits.check(&mut problems);
         self.telemetry.check(&mut problems);
         self.bootstrap.check(&mut problems);

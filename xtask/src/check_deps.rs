@@ -22,11 +22,23 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("auth", &["kernel"]),
     ("vault", &["kernel"]),
     ("analytics", &["kernel"]),
+    ("settings", &["kernel"]),
     ("ws-hub", &["kernel"]),
     ("persistence", DOMAIN),
     (
         "http-api",
-        &["kernel", "ledger", "auth", "vault", "analytics", "budget-protocol", "ws-hub", "api-types", "persistence"],
+        &[
+            "kernel",
+            "ledger",
+            "auth",
+            "vault",
+            "analytics",
+            "budget-protocol",
+            "ws-hub",
+            "settings",
+            "api-types",
+            "persistence",
+        ],
     ),
     (
         "server",
@@ -38,6 +50,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "analytics",
             "budget-protocol",
             "ws-hub",
+            "settings",
             "api-types",
             "persistence",
             "http-api",
@@ -48,7 +61,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-const DOMAIN: &[&str] = &["kernel", "ledger", "auth", "vault", "analytics", "budget-protocol", "ws-hub"];
+const DOMAIN: &[&str] = &["kernel", "ledger", "auth", "vault", "analytics", "budget-protocol", "ws-hub", "settings"];
 /// The end-to-end tests speak to the real server over a socket; what they may link is what a client may link.
 const EVERYTHING_FOR_CLIENTS: &[&str] = &["kernel", "budget-protocol", "api-types", "control-client"];
 

@@ -15,8 +15,6 @@ pub use scope::ScopeRequest;
 const MAX_NAME: usize = 100;
 /// The most thresholds.
 const MAX_THRESHOLDS: usize = 10;
-/// Thresholds of a budget of which nobody said any.
-const DEFAULT_THRESHOLDS: [i64; 3] = [50, 80, 95];
 /// The words of a request.
 pub const WINDOWS: [(&str, Window); 4] =
     [("none", Window::None), ("day", Window::Day), ("week", Window::Week), ("month", Window::Month)];
@@ -125,9 +123,8 @@ pub struct CreateBudget {
     /// An IANA time zone; `UTC` unless given.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub time_zone: Zone,
-    /// At most 10 percentages of the cap, 1 to 1000, ascending; 50, 80, 95 unless given.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<Vec<i64>>))]
-    pub thresholds: Vec<i64>,
+    /// At most 10 percentages of the cap, 1 to 1000, ascending; those of the settings unless given.
+    pub thresholds: Option<Vec<i64>>,
     /// What people call it.
     #[cfg_attr(feature = "openapi", schema(max_length = 100))]
     pub name: Option<String>,
@@ -142,7 +139,7 @@ impl FromFields for CreateBudget {
         let cap = f.required_micros("cap_microdollars", 1, Money::MAX_CAP);
         let window = f.optional_word("window", &WINDOWS).unwrap_or(Window::None);
         let time_zone = optional_zone(f).unwrap_or(Zone::UTC);
-        let thresholds = optional_thresholds(f).unwrap_or_else(|| DEFAULT_THRESHOLDS.to_vec());
+        let thresholds = optional_thresholds(f);
         let name = optional_note(f, "name", MAX_NAME);
         let enabled = f.optional_bool("enabled").unwrap_or(true);
         Some(Self { scope: scope?, cap_microdollars: cap?, window, time_zone, thresholds, name, enabled })
@@ -234,7 +231,7 @@ mod tests {
         let budget = read::<CreateBudget>(&json!({"scope": {"kind": "organization"}, "cap_microdollars": 1}));
         let budget = budget.expect("valid");
         assert_eq!((budget.window, budget.time_zone, budget.enabled), (Window::None, Zone::UTC, true));
-        assert_eq!((budget.thresholds.as_slice(), budget.name), ([50, 80, 95].as_slice(), None));
+        assert_eq!((budget.thresholds, budget.name), (None, None));
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod limits;
 pub mod paging;
 pub mod projects;
 pub mod providers;
+pub mod settings;
 pub mod shared;
 pub mod traces;
 pub mod users;

@@ -50,6 +50,7 @@
 //! | [`auth`](mod@auth), [`users`] | logins; the people behind them |
 //! | [`mod@audit`] | who did what |
 //! | [`events`], `otlp`, [`traces`] | what agents tell of their LLM requests, and what is known of each |
+//! | [`mod@settings`] | what users, projects and the installation have set |
 
 pub mod agents;
 mod alias;
@@ -84,6 +85,7 @@ pub mod projects;
 pub mod providers;
 pub mod query;
 pub mod service;
+pub mod settings;
 pub mod state;
 pub mod system;
 pub mod traces;

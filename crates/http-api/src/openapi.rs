@@ -28,7 +28,7 @@ use crate::state::ApiState;
         (name = "budgets", description = "Budgets of projects, owners and the whole installation"),
         (name = "events", description = "What agents tell of their LLM requests"),
         (name = "traces", description = "LLM requests one by one; metadata only"),
-        (name = "limits", description = "Budgets of agents in US dollars"),
+        (name = "settings", description = "What users, projects and the installation have set"),
         (name = "audit", description = "Who did what, and that nobody has touched the record of it"),
         (name = "budget requests", description = "Asking for another total of an agent, and answering that"),
         (name = "limits", description = "What owners may use of tokens, calls and money; budgets of agents in US dollars"),
@@ -53,6 +53,7 @@ pub fn routes() -> OpenApiRouter<ApiState> {
         .merge(crate::limits::routes())
         .merge(crate::events::routes())
         .merge(crate::traces::routes())
+        .merge(crate::settings::routes())
 }
 
 /// The OpenAPI 3.1 document.

@@ -15,6 +15,7 @@ use crate::health::CachedHealth;
 use crate::limit::Limits;
 use crate::metrics::Metrics;
 use crate::passwords::HashSlots;
+use crate::settings::SettingsCache;
 
 /// The services behind the handlers; a handle, cheap to clone. Handlers take `State(api): State<ApiState>`.
 #[derive(Clone)]
@@ -23,6 +24,7 @@ pub struct ApiState(Arc<Inner>);
 struct Inner {
     services: Services,
     hash_slots: HashSlots,
+    settings: SettingsCache,
 }
 
 /// Everything a handler may need, each a part with a job of its own. Built once, by the server or a test.
@@ -122,7 +124,12 @@ pub struct BuildInfo {
 impl ApiState {
     /// Makes the handle.
     pub fn new(services: Services) -> Self {
-        Self(Arc::new(Inner { services, hash_slots: HashSlots::new() }))
+        Self(Arc::new(Inner { services, hash_slots: HashSlots::new(), settings: SettingsCache::default() }))
+    }
+
+    /// What is known of settings.
+    pub(crate) fn settings_cache(&self) -> &SettingsCache {
+        &self.0.settings
     }
 
     /// Where passwords are hashed.

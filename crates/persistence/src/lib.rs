@@ -52,6 +52,7 @@ mod provider_keys;
 mod requests;
 mod rows;
 mod sessions;
+mod settings;
 mod slice;
 mod standing;
 mod store;
@@ -92,6 +93,7 @@ pub use provider_keys::{
     HeldKey, KeyHolder, KeyUses, NewProviderKey, ProviderKey, ProviderKeyChange, ProviderKeyFilter, SealedProviderKey,
 };
 pub use sessions::{Principal, StoredRefreshToken};
+pub use settings::{SettingsOf, SettingsStamp};
 pub use slice::{BadCursor, Order, SeqCursor, Slice};
 pub use standing::{BudgetInfo, Standing};
 pub use store::{Store, StoreOptions};

@@ -7,7 +7,7 @@ use kernel::{ProjectId, ProviderKeyId, Timestamp, UserId};
 use crate::db::{Row, Sql, args, statements};
 use crate::filter::Filter;
 use crate::listing::{Listed, Page, Visibility, containing, name_key};
-use crate::{Store, StoreError, Work};
+use crate::{SettingsOf, Store, StoreError, Work};
 
 /// A project as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,6 +180,7 @@ impl Work {
         let in_it = self.count_agents(None::<&UserId>, Some(id)).await?;
         if in_it == 0 {
             self.forget_project_of_deleted_agents(id).await?;
+            self.forget_settings(&SettingsOf::Project(id.clone())).await?;
             self.tx.run(&DELETE, args![id.as_str()]).await?;
             self.directory_changes();
         }

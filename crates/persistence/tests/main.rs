@@ -28,6 +28,7 @@ mod projects;
 mod provider_keys;
 mod residents;
 mod sessions;
+mod settings;
 mod sweep;
 mod users;
 mod verify;

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use http_api::ApiState;
-use kernel::LeaseState;
+use kernel::{LeaseState, Timestamp};
 use ledger::Command;
-use persistence::{Folding, Item, StoreError};
+use persistence::{AuditPruned, Folding, Item, StoreError};
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
@@ -22,6 +22,10 @@ const PRUNE_BATCH: u32 = 1_000;
 const PRUNE_INTERVAL: Duration = Duration::from_secs(300);
 /// How often leases are counted for the metrics.
 const GAUGE_INTERVAL: Duration = Duration::from_secs(15);
+/// The longest that settings let an access token live, seconds: 30 days.
+const LONGEST_ACCESS_S: i64 = 43_200 * 60;
+/// A day, milliseconds.
+const DAY_MS: i64 = 86_400_000;
 /// Milliseconds for which events of the live stream are kept.
 const OUTBOX_KEPT_MS: i64 = 86_400_000;
 
@@ -38,6 +42,7 @@ impl Background {
         Self(vec![
             tokio::spawn(every(sweep, api.clone(), "sweep", sweep_leases)),
             tokio::spawn(every(PRUNE_INTERVAL, api.clone(), "prune", prune)),
+            tokio::spawn(every(PRUNE_INTERVAL, api.clone(), "audit retention", prune_audit)),
             tokio::spawn(every(GAUGE_INTERVAL, api.clone(), "measure", measure)),
             tokio::spawn(every(fold, api.clone(), "fold", move |api| fold_facts(api, Arc::clone(&seen)))),
             tokio::spawn(every(PRUNE_INTERVAL, api.clone(), "prune facts", move |api| prune_facts(api, kept_ms))),
@@ -97,7 +102,7 @@ async fn prune(api: ApiState) -> Result<(), StoreError> {
         let now = api.clock.now();
         let mut work = api.store.begin(now).await?;
         // Not before the last access token of a session has run out
-        let sessions_before = now.plus_millis(-api.lifetimes.access_secs * 1_000);
+        let sessions_before = now.plus_millis(-api.lifetimes.access_secs.max(LONGEST_ACCESS_S) * 1_000);
         let mut most = work.prune_grant_requests(PRUNE_BATCH).await?;
         most = most.max(work.prune_sessions(sessions_before, PRUNE_BATCH).await?);
         most = most.max(work.prune_login_failures(now.plus_millis(-86_400_000)).await?);
@@ -133,6 +138,29 @@ async fn prune_facts(api: ApiState, kept_ms: i64) -> Result<(), StoreError> {
         let now = api.clock.now();
         if api.store.prune_facts(now, now.plus_millis(-kept_ms), PRUNE_BATCH).await? < u64::from(PRUNE_BATCH) {
             return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Removes audit entries whose time is over. By whole days, so that an idle server records one removal a day and not one
+/// every few minutes.
+async fn prune_audit(api: ApiState) -> Result<(), StoreError> {
+    loop {
+        let now = api.clock.now();
+        let kept_days = api.settings_of(None).await?.audit_retention_days();
+        let today = now.millis() - now.millis().rem_euclid(DAY_MS);
+        let mut work = api.store.begin(now).await?;
+        match work.prune_audit(Timestamp::from_millis(today - kept_days * DAY_MS), PRUNE_BATCH).await? {
+            AuditPruned::Removed(0) => return Ok(()),
+            AuditPruned::Removed(count) => {
+                work.commit(&*api.entropy).await?;
+                tracing::info!(count, kept_days, "old audit entries removed");
+            }
+            AuditPruned::Kept(seq, reason) => {
+                tracing::error!(seq, reason, "the audit log is not as it was written; nothing of it is removed");
+                return Ok(());
+            }
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -5,7 +5,7 @@ use axum::Json;
 use axum::extract::State;
 use persistence::AuditRecord;
 
-use super::references::hold_keys;
+use super::references::{hold_keys, refuse_foreign_kinds};
 use super::shape::{audited_keys, key_ids_body};
 use crate::transact::transact;
 use crate::{ApiError, ApiState, Body, Caller, Params};
@@ -36,8 +36,9 @@ pub async fn add_agent_keys(
     let id = params.agent_id("id")?;
     super::visible_row(&api, &caller, id).await?;
     let changed = transact!(api, async |work| {
-        hold_keys(work, &request.provider_ids).await?;
+        let held = hold_keys(work, &request.provider_ids).await?;
         let agent = super::locked(work, id).await?;
+        refuse_foreign_kinds(work, &agent, &held).await?;
         let before = work.keys_of_agent(id).await?;
         let is_new = |wanted| before.iter().all(|key| key.id != wanted);
         if !request.provider_ids.iter().any(|key| is_new(*key)) && agent.primary_key.is_some() {

@@ -11,14 +11,13 @@ use persistence::{
 };
 use serde_json::json;
 
-use super::references::{hold_owner, hold_primary_key, hold_project};
+use super::quota::{hold_references, refuse_too_many};
+use super::references::hold_primary_key;
 use super::shape::{agent_body, audited};
 use crate::budget::scope_body;
+use crate::settings::refuse_provider;
 use crate::transact::transact;
 use crate::{ApiError, ApiState, Body, Caller};
-
-/// Percent of an allocation at which people are told.
-const THRESHOLDS: [i64; 3] = [50, 80, 95];
 
 /// Creates an agent
 ///
@@ -35,7 +34,8 @@ const THRESHOLDS: [i64; 3] = [50, 80, 95];
         (status = 201, description = "The agent", body = AgentBody),
         (status = 400, description = "`VALIDATION_ERROR`; `fields.owner_id`: the owner is no active user, or not the \
             caller, who is no administrator"),
-        (status = 403, description = "For users: `OWNER_BUDGET_REQUIRED` (the owner has no budget), `BUDGET_EXHAUSTED` \
+        (status = 403, description = "`QUOTA_EXCEEDED`: the settings allow no further agent of this owner or in this \
+            project, see `details`. For users: `OWNER_BUDGET_REQUIRED` (the owner has no budget), `BUDGET_EXHAUSTED` \
             (it has less available than the initial budget)"),
         (status = 404, description = "`PROVIDER_NOT_FOUND` (unknown or disabled key), `PROJECT_NOT_FOUND`"),
     ),
@@ -67,22 +67,22 @@ async fn create(api: &ApiState, caller: &Caller, request: CreateAgent, owner: Us
         project: request.project_id,
         primary_key: request.provider_key_id,
     };
-    let allocation = NewAllocation {
-        id: BudgetId::random(&*api.entropy),
-        cap: total,
-        thresholds: THRESHOLDS.to_vec(),
-        created_by: caller.user.clone(),
-        reason: None,
-    };
+    let budget = BudgetId::random(&*api.entropy);
     let created = transact!(api, async |work| {
-        hold_owner(work, &new.owner).await?;
-        if let Some(project) = &new.project {
-            hold_project(work, project).await?;
-        }
+        let settings = hold_references(work, &new).await?;
         if let Some(key) = new.primary_key {
-            hold_primary_key(work, key).await?;
+            let key = hold_primary_key(work, key).await?;
+            refuse_provider(&settings, &key.provider, "provider_key_id")?;
         }
+        refuse_too_many(work, &new, &settings).await?;
         let id = work.create_agent(&new).await?;
+        let allocation = NewAllocation {
+            id: budget.clone(),
+            cap: total,
+            thresholds: settings.budget_alert_levels(),
+            created_by: caller.user.clone(),
+            reason: None,
+        };
         work.open_agent_allocation(id, &allocation).await?;
         let change = NewAllocationChange {
             agent: id,

@@ -12,6 +12,7 @@ pub mod get_usd_budget;
 mod issue;
 pub mod list;
 pub mod list_keys;
+mod quota;
 mod references;
 pub mod regenerate_ic_token;
 pub mod remove_key;

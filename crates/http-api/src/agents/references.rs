@@ -1,9 +1,10 @@
 //! What an agent refers to: it must exist, and stays until the work that relies on it ends.
 
 use kernel::{ErrorCode, ProjectId, ProviderKeyId, UserId};
-use persistence::{HeldKey, Work};
+use persistence::{Agent, HeldKey, Work};
 
 use crate::ApiError;
+use crate::settings::{current, refuse_provider};
 use crate::transact::Stop;
 
 /// An active user: 400 about `owner_id` otherwise.
@@ -21,21 +22,27 @@ pub(super) async fn hold_project(work: &mut Work, project: &ProjectId) -> Result
 }
 
 /// An enabled key, fit to be the primary one: 404 otherwise.
-pub(super) async fn hold_primary_key(work: &mut Work, key: ProviderKeyId) -> Result<(), Stop> {
-    match work.hold_provider_keys(&[key]).await?.as_slice() {
-        [HeldKey { is_enabled: true, .. }] => Ok(()),
-        [] => Err(ErrorCode::ProviderNotFound.into()),
-        _ => Err(ApiError::new(ErrorCode::ProviderNotFound, "the provider key is disabled").into()),
+pub(super) async fn hold_primary_key(work: &mut Work, key: ProviderKeyId) -> Result<HeldKey, Stop> {
+    match work.hold_provider_keys(&[key]).await?.pop() {
+        Some(key) if key.is_enabled => Ok(key),
+        None => Err(ErrorCode::ProviderNotFound.into()),
+        Some(_) => Err(ApiError::new(ErrorCode::ProviderNotFound, "the provider key is disabled").into()),
     }
 }
 
 /// All of these keys, enabled or not: 404 otherwise, naming those that do not exist.
-pub(super) async fn hold_keys(work: &mut Work, keys: &[ProviderKeyId]) -> Result<(), Stop> {
+pub(super) async fn hold_keys(work: &mut Work, keys: &[ProviderKeyId]) -> Result<Vec<HeldKey>, Stop> {
     let held = work.hold_provider_keys(keys).await?;
     let missing: Vec<_> = keys.iter().filter(|id| held.iter().all(|key| key.id != **id)).collect();
     if missing.is_empty() {
-        return Ok(());
+        return Ok(held);
     }
     let details = serde_json::json!({ "provider_ids": missing });
     Err(ApiError::from(ErrorCode::ProviderNotFound).details(details).into())
+}
+
+/// 400 about `provider_ids` unless the agent's project allows keys of these kinds.
+pub(super) async fn refuse_foreign_kinds(work: &mut Work, agent: &Agent, keys: &[HeldKey]) -> Result<(), Stop> {
+    let settings = current(work, agent.project.as_ref()).await?;
+    keys.iter().try_for_each(|key| refuse_provider(&settings, &key.provider, "provider_ids"))
 }

@@ -5,7 +5,7 @@ use axum::Json;
 use axum::extract::State;
 use persistence::AuditRecord;
 
-use super::references::hold_keys;
+use super::references::{hold_keys, refuse_foreign_kinds};
 use super::shape::{audited_keys, key_ids_body};
 use crate::transact::transact;
 use crate::{ApiError, ApiState, Body, Caller, Params};
@@ -36,8 +36,9 @@ pub async fn set_agent_keys(
     let id = params.agent_id("id")?;
     super::visible_row(&api, &caller, id).await?;
     let changed = transact!(api, async |work| {
-        hold_keys(work, &request.provider_ids).await?;
-        super::locked(work, id).await?;
+        let held = hold_keys(work, &request.provider_ids).await?;
+        let agent = super::locked(work, id).await?;
+        refuse_foreign_kinds(work, &agent, &held).await?;
         let before = work.keys_of_agent(id).await?;
         work.set_keys_of_agent(id, &request.provider_ids).await?;
         let after = work.keys_of_agent(id).await?;

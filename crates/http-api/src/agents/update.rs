@@ -5,11 +5,12 @@ use axum::Json;
 use axum::extract::State;
 use kernel::AgentId;
 use kernel::validate::Patch;
-use persistence::{Agent, AgentChange, AuditRecord, Work};
+use persistence::{Agent, AgentChange, AuditRecord, HeldKey, Work};
 
 use super::references::{hold_owner, hold_primary_key, hold_project};
 use super::shape::{agent_body, audited};
 use super::total::{covers_committed, set_total};
+use crate::settings::{current, refuse_provider};
 use crate::transact::{Stop, transact};
 use crate::{ApiError, ApiState, Body, Caller, Params};
 
@@ -45,8 +46,12 @@ pub async fn update_agent(
     super::visible_row(&api, &caller, id).await?;
     let change = change(&request);
     let changed = transact!(api, async |work| {
-        hold_references(work, &change).await?;
+        let key = hold_references(work, &change).await?;
         let before = super::locked(work, id).await?;
+        if let Some(key) = key {
+            let settings = current(work, wished(&before, &change).project.as_ref()).await?;
+            refuse_provider(&settings, &key.provider, "provider_key_id")?;
+        }
         if audited(&before) != audited(&wished(&before, &change)) {
             change_row(work, &caller, id, &before, &change).await?;
         }
@@ -94,18 +99,19 @@ fn wished(before: &Agent, change: &AgentChange) -> Agent {
     agent
 }
 
-/// In the order in which everybody takes them: users, projects, keys, and only then the agent.
-async fn hold_references(work: &mut Work, change: &AgentChange) -> Result<(), Stop> {
+/// In the order in which everybody takes them: users, projects, keys, and only then the agent. Returns the primary key, if
+/// one is to be set.
+async fn hold_references(work: &mut Work, change: &AgentChange) -> Result<Option<HeldKey>, Stop> {
     if let Some(owner) = &change.owner {
         hold_owner(work, owner).await?;
     }
     if let Some(Some(project)) = &change.project {
         hold_project(work, project).await?;
     }
-    if let Some(Some(key)) = change.primary_key {
-        hold_primary_key(work, key).await?;
+    match change.primary_key {
+        Some(Some(key)) => hold_primary_key(work, key).await.map(Some),
+        _ => Ok(None),
     }
-    Ok(())
 }
 
 async fn change_row(

@@ -8,6 +8,7 @@ use persistence::{AuditRecord, LoginRecord};
 use serde_json::json;
 
 use super::attempt;
+use crate::settings::refuse_short_password;
 use crate::transact::transact;
 use crate::{ApiError, ApiState, Body, Caller, RequestContext, passwords};
 
@@ -34,6 +35,7 @@ pub async fn change_password(
 ) -> Result<StatusCode, ApiError> {
     let session = caller.require_session()?;
     let request: ChangePassword = body.read()?;
+    refuse_short_password(&api, &request.new_password, "new_password").await?;
     // Failures count by e-mail; whoever has none cannot log in, but may have been given a session
     let email = caller.email.as_deref().unwrap_or_else(|| caller.user.as_str());
     attempt::admit(&api, email, &context).await?;

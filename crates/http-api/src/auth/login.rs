@@ -75,7 +75,7 @@ async fn open(api: &ApiState, request: &Login, checked: &LoginRecord) -> Result<
             work.set_user_password(&user.id, hash, user.must_change_password).await?;
         }
         let now = work.now();
-        let pair = session::pair(api, &user, &id, now);
+        let pair = session::pair(api, work, &user, &id).await?;
         let hash: &TokenHash = &pair.refresh_hash;
         work.create_session(&id, &user.id, hash, pair.refresh_expires_at).await?;
         work.touch_last_login(&user.id).await?;

@@ -83,7 +83,7 @@ async fn exchange(
                 return Err(ErrorCode::AuthTokenRevoked.into());
             }
         }
-        let pair = session::pair(api, &user, &stored.session, now);
+        let pair = session::pair(api, work, &user, &stored.session).await?;
         work.add_refresh_token(&stored.session, &pair.refresh_hash, pair.refresh_expires_at).await?;
         Ok(Ok(session::body(&pair, &user, now)))
     })

@@ -1,18 +1,36 @@
 //! Pairs of tokens, and how they are shown.
 
 use api_types::auth::{Session, SessionUser};
-use auth::session::{Subject, TokenPair, issue};
+use auth::session::{Lifetimes, Subject, TokenPair, issue};
 use kernel::{SessionId, Timestamp};
-use persistence::User;
+use persistence::{SettingsOf, StoreError, User, Work};
 
 use crate::ApiState;
 use crate::users::shape::role_body;
 
+const TIMEOUT: &str = "security.session_timeout_minutes";
+
 /// A new pair of tokens for a login of this user.
-pub(super) fn pair(api: &ApiState, user: &User, session: &SessionId, now: Timestamp) -> TokenPair {
+pub(super) async fn pair(
+    api: &ApiState,
+    work: &mut Work,
+    user: &User,
+    session: &SessionId,
+) -> Result<TokenPair, StoreError> {
     let email = user.email.as_deref().unwrap_or_default();
     let subject = Subject { user: &user.id, role: user.role, email, session };
-    issue(&api.keys.sessions, subject, api.lifetimes, now, &*api.entropy)
+    Ok(issue(&api.keys.sessions, subject, lifetimes(api, work, user).await?, work.now(), &*api.entropy))
+}
+
+/// How long the tokens live: what is set for the installation, failing that what the server was started with, and no longer
+/// than any project around the user wants it.
+async fn lifetimes(api: &ApiState, work: &mut Work, user: &User) -> Result<Lifetimes, StoreError> {
+    let system = work.settings_of(&SettingsOf::System).await?;
+    let set = system.get(TIMEOUT).and_then(serde_json::Value::as_i64).map(|minutes| minutes * 60);
+    let projects = work.project_settings_around(TIMEOUT, &user.id).await?;
+    let own = set.unwrap_or(api.lifetimes.access_secs);
+    let access_secs = projects.into_iter().map(|minutes| minutes.saturating_mul(60)).fold(own, i64::min);
+    Ok(Lifetimes { access_secs, ..api.lifetimes })
 }
 
 /// The pair as its owner gets it, once.

@@ -36,19 +36,24 @@ pub async fn create_budget(
 ) -> Result<(StatusCode, Json<BudgetBody>), ApiError> {
     caller.require_admin()?;
     let request: CreateBudget = body.read()?;
-    let new = NewBudget {
+    let thresholds = request.thresholds;
+    let mut new = NewBudget {
         id: BudgetId::random(&*api.entropy),
         scope: scope_of(&request.scope),
         name: request.name,
         cap: request.cap_microdollars,
         window: request.window,
         zone: request.time_zone,
-        thresholds: request.thresholds,
+        thresholds: Vec::new(),
         enabled: request.enabled,
         source: BudgetSource::Policy,
         created_by: Some(caller.user.clone()),
     };
     let actor = Actor::User(caller.user.clone());
+    new.thresholds = match thresholds {
+        Some(thresholds) => thresholds,
+        None => alert_levels(&api, &new.scope).await?,
+    };
     let created = transact!(api, async |work| {
         hold_scope(work, &new.scope).await?;
         // Opening locks the books, and nothing else may have locked any before: so an agent is asked for afterwards
@@ -66,6 +71,16 @@ pub async fn create_budget(
         Ok(view)
     });
     Ok((StatusCode::CREATED, Json(budget_body(created.await?))))
+}
+
+/// Percent at which people are told of a budget that nobody said it of.
+async fn alert_levels(api: &ApiState, scope: &Scope) -> Result<Vec<i64>, ApiError> {
+    let project = match scope {
+        Scope::Project(project) | Scope::OwnerProject(_, project) => Some(project.clone()),
+        Scope::Agent(agent) => api.store.agent_row(*agent).await?.and_then(|agent| agent.project),
+        Scope::Owner(_) | Scope::Organization => None,
+    };
+    Ok(api.settings_of(project.as_ref()).await?.budget_alert_levels())
 }
 
 /// The users and projects of the scope, which stay until the work ends: 404 otherwise.

@@ -8,9 +8,6 @@ use serde_json::{Value, json};
 
 use crate::{ApiError, ApiState};
 
-/// What a new agent is proposed to get where nobody has set anything else: $100.
-const DEFAULT_AGENT_BUDGET: Money = Money::from_nanos(100_000_000_000);
-
 /// A project as it stands in a list.
 pub(super) fn project_body(project: Project) -> ProjectBody {
     ProjectBody {
@@ -31,6 +28,7 @@ pub(super) async fn detail(api: &ApiState, id: &ProjectId) -> Result<ProjectDeta
     let providers: Vec<ProjectKey> =
         keys.into_iter().map(|key| ProjectKey { provider_key_id: key.key, provider: key.provider }).collect();
     let (budget, spent) = totals(api, id).await?;
+    let settings = api.settings_of(Some(id)).await?;
     Ok(ProjectDetail {
         project: project_body(project),
         provider_count: providers.len() as u64,
@@ -40,9 +38,9 @@ pub(super) async fn detail(api: &ApiState, id: &ProjectId) -> Result<ProjectDeta
         total_spent_microdollars: spent,
         providers,
         settings: ProjectSettings {
-            default_agent_budget: Usd::left(DEFAULT_AGENT_BUDGET),
-            max_agents_per_user: None,
-            allowed_providers: Vec::new(),
+            default_agent_budget: Usd::left(settings.default_agent_budget()),
+            max_agents_per_user: settings.max_agents_per_user(),
+            allowed_providers: settings.allowed_providers().unwrap_or_default(),
         },
     })
 }

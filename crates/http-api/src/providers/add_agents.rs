@@ -4,10 +4,11 @@ use api_types::providers::{AddKeyAgents, KeyAgents};
 use axum::Json;
 use axum::extract::State;
 use kernel::{AgentId, ErrorCode, ProviderKeyId};
-use persistence::{AuditRecord, Visibility, Work};
+use persistence::{AuditRecord, HeldKey, Visibility, Work};
 use serde_json::json;
 
 use super::shape::agents_body;
+use crate::settings::{current, refuse_provider};
 use crate::transact::{Stop, transact};
 use crate::{ApiError, ApiState, Body, Caller, Params};
 
@@ -36,9 +37,10 @@ pub async fn add_provider_agents(
     let request: AddKeyAgents = body.read()?;
     let id = super::key_id(&params)?;
     let changed = transact!(api, async |work| {
-        hold(work, id).await?;
+        let key = hold(work, id).await?;
         let found = work.add_agents_to_key(id, &request.agent_ids).await?;
         refuse_missing(&request.agent_ids, &found)?;
+        refuse_foreign_kind(work, &key, &found).await?;
         let mut record = AuditRecord::new("AGENT_PROVIDERS_UPDATED", "provider", id, caller.audit_actor());
         record.metadata = json!({ "added_to_agents": found });
         work.audit(record);
@@ -50,8 +52,16 @@ pub async fn add_provider_agents(
 }
 
 /// The key, which stays until the work ends: 404 otherwise.
-pub(super) async fn hold(work: &mut Work, id: ProviderKeyId) -> Result<(), Stop> {
-    if work.hold_provider_keys(&[id]).await?.is_empty() { Err(ErrorCode::ProviderNotFound.into()) } else { Ok(()) }
+pub(super) async fn hold(work: &mut Work, id: ProviderKeyId) -> Result<HeldKey, Stop> {
+    work.hold_provider_keys(&[id]).await?.pop().ok_or_else(|| ErrorCode::ProviderNotFound.into())
+}
+
+/// 400 about `agent_ids` unless the projects of all of them allow keys of this kind.
+pub(super) async fn refuse_foreign_kind(work: &mut Work, key: &HeldKey, agents: &[AgentId]) -> Result<(), Stop> {
+    for project in work.projects_of_agents(agents).await? {
+        refuse_provider(&current(work, project.as_ref()).await?, &key.provider, "agent_ids")?;
+    }
+    Ok(())
 }
 
 /// 404 naming those of the agents that are not there.

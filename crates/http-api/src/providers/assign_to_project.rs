@@ -7,6 +7,7 @@ use kernel::ErrorCode;
 use persistence::AuditRecord;
 use serde_json::json;
 
+use crate::settings::{current, refuse_provider};
 use crate::transact::transact;
 use crate::{ApiError, ApiState, Body, Caller, Params};
 
@@ -39,6 +40,7 @@ pub async fn assign_project_provider(
             return Err(ErrorCode::ProjectNotFound.into());
         }
         let key = work.hold_provider_keys(&[provider_key_id]).await?.pop().ok_or(ErrorCode::ProviderNotFound)?;
+        refuse_provider(&current(work, Some(&project)).await?, &key.provider, "provider_key_id")?;
         work.assign_project_key(&project, provider_key_id).await?;
         let record = AuditRecord::new("PROJECT_PROVIDER_ASSIGNED", "project", &project, caller.audit_actor());
         work.audit(record.changed(None, json!({ "provider_key_id": key.id, "provider": key.provider })));

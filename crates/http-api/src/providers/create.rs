@@ -1,15 +1,17 @@
 //! POST `/api/v1/providers`.
 
+use ::settings::Settings;
 use api_types::providers::{CreateProviderKey, ProviderKey as KeyBody};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use kernel::entropy::random_uuid;
-use persistence::{AuditRecord, NewProviderKey, Visibility};
+use persistence::{AuditRecord, NewProviderKey, SettingsOf, Visibility};
 use serde_json::json;
 
 use super::seal::seal;
 use super::shape::{REDACTED, check_url, key_body};
+use crate::settings::refuse_provider;
 use crate::transact::transact;
 use crate::{ApiError, ApiState, Body, Caller};
 
@@ -49,6 +51,8 @@ pub async fn create_provider(
         secret,
     };
     let created = transact!(api, async |work| {
+        let settings = Settings::of_system(work.settings_of(&SettingsOf::System).await?);
+        refuse_provider(&settings, &new.provider, "provider")?;
         let id = work.create_provider_key(&new).await?;
         let record = AuditRecord::new("PROVIDER_CREATED", "provider", id, caller.audit_actor());
         work.audit(record.changed(None, audited(&new)));

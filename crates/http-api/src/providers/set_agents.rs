@@ -7,7 +7,7 @@ use kernel::AgentId;
 use persistence::{AuditRecord, Visibility};
 use serde_json::json;
 
-use super::add_agents::{hold, refuse_missing};
+use super::add_agents::{hold, refuse_foreign_kind, refuse_missing};
 use super::shape::agents_body;
 use crate::transact::transact;
 use crate::{ApiError, ApiState, Body, Caller, Params};
@@ -37,9 +37,10 @@ pub async fn set_provider_agents(
     let holders = api.store.holders_of_key(id, &Visibility::All).await?;
     let before: Vec<AgentId> = holders.into_iter().map(|holder| holder.id).collect();
     let changed = transact!(api, async |work| {
-        hold(work, id).await?;
+        let key = hold(work, id).await?;
         let kept = work.set_agents_of_key(id, &request.agent_ids).await?;
         refuse_missing(&request.agent_ids, &kept)?;
+        refuse_foreign_kind(work, &key, &kept).await?;
         let record = AuditRecord::new("AGENT_PROVIDERS_UPDATED", "provider", id, caller.audit_actor());
         work.audit(record.changed(json!({ "agent_ids": before }), json!({ "agent_ids": kept })));
         Ok(())

@@ -8,6 +8,7 @@ use kernel::{ErrorCode, FieldErrors, UserId};
 use persistence::{AuditRecord, NewUser, UserTaken};
 
 use super::shape::{audited, role_of, user_body};
+use crate::settings::refuse_short_password;
 use crate::transact::transact;
 use crate::{ApiError, ApiState, Body, Caller, passwords};
 
@@ -35,6 +36,7 @@ pub async fn create_user(
 ) -> Result<(StatusCode, Json<UserBody>), ApiError> {
     caller.require_admin()?;
     let request: CreateUser = body.read()?;
+    refuse_short_password(&api, &request.password, "password").await?;
     let new = NewUser {
         id: UserId::random(&*api.entropy),
         username: request.username,

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::shape::user_body;
 use super::unlock::forget_failures;
+use crate::settings::refuse_short_password;
 use crate::transact::transact;
 use crate::{ApiError, ApiState, Body, Caller, Params, passwords};
 
@@ -36,6 +37,7 @@ pub async fn reset_user_password(
     caller.require_admin()?;
     let id = super::user_id(&params)?;
     let request: ResetPassword = body.read()?;
+    refuse_short_password(&api, &request.new_password, "new_password").await?;
     let hash = passwords::hash(&api, &request.new_password).await?;
     let reset = transact!(api, async |work| {
         let before = super::locked_living(work, &id).await?;

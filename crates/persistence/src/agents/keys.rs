@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use kernel::{AgentId, ProviderKeyId};
+use kernel::{AgentId, ProjectId, ProviderKeyId};
 
 use crate::db::{Row, Sql, Value, args, statements};
 use crate::listing::{number_rows, texts_from_json};
@@ -46,6 +46,7 @@ statements! {
         {for_update}";
     WITH_KEY = "SELECT a.id FROM agents AS a WHERE a.primary_key_id = $1 \
         OR a.id IN (SELECT x.agent_id FROM agent_provider_keys AS x WHERE x.key_id = $1) ORDER BY a.id";
+    PROJECTS_OF = "SELECT DISTINCT a.project_id FROM agents AS a WHERE a.id IN (SELECT {int 0} FROM {rows})";
     LOCK_ANY = "SELECT id FROM agents WHERE id IN (SELECT {int 0} FROM {rows}) ORDER BY id {for_update}";
     /// The position goes on from the last one the agent has.
     ASSIGN = "INSERT INTO agent_provider_keys (agent_id, key_id, position) SELECT {int 0}, {int 1}, {int 2} + \
@@ -130,6 +131,12 @@ impl Work {
         self.assign(&kept, &[key]).await?;
         self.after_change_of_keys(&all).await?;
         Ok(kept)
+    }
+
+    /// The projects that these agents are in, each once; `None` where some are in none.
+    pub async fn projects_of_agents(&mut self, agents: &[AgentId]) -> Result<Vec<Option<ProjectId>>, StoreError> {
+        let rows = self.tx.rows(&PROJECTS_OF, args![ids(agents)]).await?;
+        rows.iter().map(|row| Ok(row.opt_text(0)?.map(ProjectId::new))).collect()
     }
 
     /// Locks every agent, deleted ones included, that has a key.

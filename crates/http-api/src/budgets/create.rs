@@ -74,7 +74,7 @@ pub async fn create_budget(
 }
 
 /// Percent at which people are told of a budget that nobody said it of.
-async fn alert_levels(api: &ApiState, scope: &Scope) -> Result<Vec<i64>, ApiError> {
+pub(crate) async fn alert_levels(api: &ApiState, scope: &Scope) -> Result<Vec<i64>, ApiError> {
     let project = match scope {
         Scope::Project(project) | Scope::OwnerProject(_, project) => Some(project.clone()),
         Scope::Agent(agent) => api.store.agent_row(*agent).await?.and_then(|agent| agent.project),

@@ -4,12 +4,11 @@ use kernel::{BudgetId, Money, Window, Zone};
 use ledger::Actor;
 use persistence::{BudgetChange, BudgetRefusal, BudgetSource, BudgetView, Limit, NewBudget, Work};
 
+use crate::budgets::create::alert_levels;
 use crate::budgets::shape::{exists, refused};
 use crate::transact::Stop;
 use crate::{ApiError, ApiState, Caller};
 
-/// Percent of the money at which people are told.
-const THRESHOLDS: [i64; 3] = [50, 80, 95];
 /// Over which time the money counts. Months are those of UTC.
 pub(super) const WINDOW: Window = Window::Month;
 
@@ -30,7 +29,7 @@ pub(super) async fn open(
         cap,
         window: WINDOW,
         zone: Zone::UTC,
-        thresholds: THRESHOLDS.to_vec(),
+        thresholds: alert_levels(api, &limit.scope()).await?,
         enabled: true,
         source: BudgetSource::Limit,
         created_by: Some(caller.user.clone()),

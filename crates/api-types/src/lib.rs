@@ -20,5 +20,6 @@ pub mod paging;
 pub mod projects;
 pub mod providers;
 pub mod shared;
+pub mod tokens;
 pub mod traces;
 pub mod users;

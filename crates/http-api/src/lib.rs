@@ -50,6 +50,7 @@
 //! | [`auth`](mod@auth), [`users`] | logins; the people behind them |
 //! | [`mod@audit`] | who did what |
 //! | [`events`], `otlp`, [`traces`] | what agents tell of their LLM requests, and what is known of each |
+//! | [`tokens`], [`keys`] | API tokens; the provider keys that people get by them |
 
 pub mod agents;
 mod alias;
@@ -71,6 +72,7 @@ pub mod export;
 mod failure;
 pub mod guard;
 pub mod health;
+pub mod keys;
 pub mod limit;
 pub mod limits;
 pub mod list;
@@ -86,6 +88,7 @@ pub mod query;
 pub mod service;
 pub mod state;
 pub mod system;
+pub mod tokens;
 pub mod traces;
 mod transact;
 pub mod users;

@@ -22,6 +22,10 @@ const PRUNE_BATCH: u32 = 1_000;
 const PRUNE_INTERVAL: Duration = Duration::from_secs(300);
 /// How often leases are counted for the metrics.
 const GAUGE_INTERVAL: Duration = Duration::from_secs(15);
+/// How often the database is told when API tokens and logins were used.
+const USES_INTERVAL: Duration = Duration::from_secs(10);
+/// Milliseconds for which the minutes are kept in which API tokens were used.
+const TOKEN_MINUTES_KEPT_MS: i64 = 2 * 86_400_000;
 /// Milliseconds for which events of the live stream are kept.
 const OUTBOX_KEPT_MS: i64 = 86_400_000;
 
@@ -38,6 +42,7 @@ impl Background {
         Self(vec![
             tokio::spawn(every(sweep, api.clone(), "sweep", sweep_leases)),
             tokio::spawn(every(PRUNE_INTERVAL, api.clone(), "prune", prune)),
+            tokio::spawn(every(USES_INTERVAL, api.clone(), "uses", note_uses)),
             tokio::spawn(every(GAUGE_INTERVAL, api.clone(), "measure", measure)),
             tokio::spawn(every(fold, api.clone(), "fold", move |api| fold_facts(api, Arc::clone(&seen)))),
             tokio::spawn(every(PRUNE_INTERVAL, api.clone(), "prune facts", move |api| prune_facts(api, kept_ms))),
@@ -102,6 +107,7 @@ async fn prune(api: ApiState) -> Result<(), StoreError> {
         most = most.max(work.prune_sessions(sessions_before, PRUNE_BATCH).await?);
         most = most.max(work.prune_login_failures(now.plus_millis(-86_400_000)).await?);
         most = most.max(work.prune_events(now.plus_millis(-OUTBOX_KEPT_MS), PRUNE_BATCH).await?);
+        most = most.max(work.prune_api_token_uses(now.plus_millis(-TOKEN_MINUTES_KEPT_MS), PRUNE_BATCH).await?);
         work.commit(&*api.entropy).await?;
         if most < u64::from(PRUNE_BATCH) {
             return Ok(());
@@ -136,6 +142,11 @@ async fn prune_facts(api: ApiState, kept_ms: i64) -> Result<(), StoreError> {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Tells the database when API tokens and logins were used.
+pub(crate) async fn note_uses(api: ApiState) -> Result<(), StoreError> {
+    api.uses.flush(&api.store, api.clock.now(), &*api.entropy).await
 }
 
 async fn measure(api: ApiState) -> Result<(), StoreError> {

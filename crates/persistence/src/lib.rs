@@ -52,6 +52,7 @@ mod pipeline;
 mod plans;
 mod projects;
 mod provider_keys;
+mod questions;
 mod requests;
 mod rows;
 mod sessions;
@@ -96,6 +97,9 @@ pub use pipeline::{BatchStats, Observer, Pipeline, PipelineOptions};
 pub use projects::{NewProject, Project, ProjectChange, ProjectKey};
 pub use provider_keys::{
     HeldKey, KeyHolder, KeyUses, NewProviderKey, ProviderKey, ProviderKeyChange, ProviderKeyFilter, SealedProviderKey,
+};
+pub use questions::{
+    CostSpread, Failure, Group, GroupCursor, GroupPage, Inquiry, Key, LatencySpread, ListedFact, QuestionFilter,
 };
 pub use settings::{SettingsOf, SettingsStamp};
 pub use sessions::{LiveSession, Principal, SessionOrigin, StoredRefreshToken};

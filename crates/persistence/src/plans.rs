@@ -8,8 +8,8 @@ use sqlx::{Connection as _, Row as _};
 use crate::db::Sql;
 use crate::{
     AuditFilter, Backend, JournalFilter, LeaseFilter, Order, SeqCursor, Store, StoreOptions, TraceFilter, Visibility,
-    api_tokens, audit_log, balance, credential_uses, engine, facts, journal, leases, outbox, sweep, traces, verify,
-    work,
+    api_tokens, audit_log, balance, credential_uses, engine, facts, journal, leases, outbox, questions, sweep, traces,
+    verify, work,
 };
 
 /// The tables that grow, under the names they have in statements.
@@ -268,5 +268,13 @@ async fn the_outbox_is_read_and_pruned_from_its_ends() {
             let plan = planner.plan(&text).await.join("\n");
             assert!(plan.contains("SEARCH h USING INTEGER PRIMARY KEY"), "{name}: {plan}");
         }
+    }
+}
+
+#[tokio::test]
+async fn questions_go_by_index() {
+    let mut planner = Planner::start().await;
+    for (name, sql) in questions::questions() {
+        planner.assert_searches(name, &sql).await;
     }
 }

@@ -24,4 +24,5 @@ pub mod settings;
 pub mod shared;
 pub mod tokens;
 pub mod traces;
+pub mod usage;
 pub mod users;

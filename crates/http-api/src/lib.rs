@@ -51,6 +51,7 @@
 //! | [`mod@audit`] | who did what |
 //! | [`events`], `otlp`, [`traces`] | what agents tell of their LLM requests, and what is known of each |
 //! | [`mod@settings`] | what users, projects and the installation have set |
+//! | [`usage`] | tokens, requests and cents |
 //! | [`tokens`], [`keys`] | API tokens; the provider keys that people get by them |
 //! | [`analytics`](mod@analytics) | questions about spending and usage |
 
@@ -95,6 +96,7 @@ pub mod system;
 pub mod tokens;
 pub mod traces;
 mod transact;
+pub mod usage;
 pub mod users;
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ use crate::state::ApiState;
         (name = "events", description = "What agents tell of their LLM requests"),
         (name = "traces", description = "LLM requests one by one; metadata only"),
         (name = "settings", description = "What users, projects and the installation have set"),
+        (name = "stream", description = "What happens, as it happens"),
         (name = "audit", description = "Who did what, and that nobody has touched the record of it"),
         (name = "budget requests", description = "Asking for another total of an agent, and answering that"),
         (name = "limits", description = "What owners may use of tokens, calls and money; budgets of agents in US dollars"),
@@ -47,6 +48,7 @@ pub fn routes() -> OpenApiRouter<ApiState> {
         .merge(crate::agents::routes())
         .merge(crate::providers::routes())
         .merge(crate::projects::routes())
+        .merge(crate::stream::routes())
         .merge(crate::budgets::routes())
         .merge(crate::audit::routes())
         .merge(crate::budget_requests::routes())

@@ -16,6 +16,7 @@ use crate::limit::Limits;
 use crate::metrics::Metrics;
 use crate::passwords::HashSlots;
 use crate::settings::SettingsCache;
+use crate::stream::Stream;
 
 /// The services behind the handlers; a handle, cheap to clone. Handlers take `State(api): State<ApiState>`.
 #[derive(Clone)]
@@ -39,6 +40,8 @@ pub struct Services {
     pub pipeline: Pipeline,
     /// Pictures of agents, to check a request before it queues up.
     pub directory: Directory,
+    /// What happens, told as it happens.
+    pub stream: Stream,
     /// Opens and seals stored secrets.
     pub vault: Vault,
     /// Signs sessions and IC tokens.

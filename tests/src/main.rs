@@ -15,4 +15,5 @@ mod crash;
 mod health;
 mod hostile;
 mod money;
+mod stream;
 mod tokens;

@@ -16,4 +16,5 @@ mod events;
 mod health;
 mod hostile;
 mod money;
+mod stream;
 mod tokens;

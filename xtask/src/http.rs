@@ -150,6 +150,11 @@ impl Caller {
         self.bearer.as_deref()
     }
 
+    /// The token it sends.
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.bearer.as_deref()
+    }
+
     /// Calls `/api/v1/{path}`. Waits and repeats where the server asks for patience (429, 503).
     pub(crate) async fn call(&mut self, method: &str, path: &str, body: Option<&Value>) -> Result<(u16, Value)> {
         let body = body.map(Value::to_string);

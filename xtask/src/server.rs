@@ -57,6 +57,7 @@ pub(crate) struct Server {
     group: Group,
     address: SocketAddr,
     log: PathBuf,
+    pid: u32,
 }
 
 impl Server {
@@ -77,7 +78,10 @@ impl Server {
             }
         });
         match receiver.recv_timeout(START) {
-            Ok(address) => Ok(Self { group, address: address.parse()?, log }),
+            Ok(address) => {
+                let pid = group.child().id();
+                Ok(Self { group, address: address.parse()?, log, pid })
+            }
             Err(_) => bail!("the server did not say where it listens:\n{}", fs::read_to_string(&log)?),
         }
     }
@@ -90,6 +94,14 @@ impl Server {
     /// The same as a base URL.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Bytes of memory it occupies.
+    pub(crate) fn resident(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+        Ok(kib * 1024)
     }
 
     /// Its log so far.

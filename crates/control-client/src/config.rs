@@ -116,19 +116,7 @@ impl ClientConfig {
     /// Checks and tidies what was given.
     pub(crate) fn checked(mut self) -> Result<Self, ControlError> {
         let bad = |why: &str| Err(ControlError::Config(why.to_owned()));
-        let trimmed = self.base_url.trim().trim_end_matches('/').to_owned();
-        let Ok(url) = reqwest::Url::parse(&trimmed) else {
-            return bad("base_url must be an absolute URL");
-        };
-        let this_machine = url.host_str().is_some_and(is_loopback);
-        match url.scheme() {
-            "https" if cfg!(feature = "tls") || self.http.is_some() => {}
-            "https" => return bad("https needs the feature `tls` of control-client"),
-            "http" if this_machine || self.allow_plain_http => {}
-            "http" => return bad("plain http would show the IC token; use https or set allow_plain_http"),
-            _ => return bad("base_url must be http or https"),
-        }
-        self.base_url = trimmed;
+        self.base_url = checked_url(&self.base_url, self.allow_plain_http, self.http.is_some())?;
         if self.ic_token.expose().trim().is_empty() {
             return bad("ic_token must not be blank");
         }
@@ -157,6 +145,24 @@ impl ClientConfig {
             format!("sha256:{}", hex::encode(&hash[..8]))
         })
     }
+}
+
+/// The address of a control plane, without a trailing `/`.
+pub(crate) fn checked_url(text: &str, plain_http: bool, own_client: bool) -> Result<String, ControlError> {
+    let bad = |why: &str| Err(ControlError::Config(why.to_owned()));
+    let trimmed = text.trim().trim_end_matches('/').to_owned();
+    let Ok(url) = reqwest::Url::parse(&trimmed) else {
+        return bad("base_url must be an absolute URL");
+    };
+    let this_machine = url.host_str().is_some_and(is_loopback);
+    match url.scheme() {
+        "https" if cfg!(feature = "tls") || own_client => {}
+        "https" => return bad("https needs the feature `tls` of control-client"),
+        "http" if this_machine || plain_http => {}
+        "http" => return bad("plain http would show the token; use https or set allow_plain_http"),
+        _ => return bad("base_url must be http or https"),
+    }
+    Ok(trimmed)
 }
 
 fn is_loopback(host: &str) -> bool {

@@ -169,7 +169,7 @@ fn refusal(status: StatusCode, retry_after: Option<Duration>, answer: &[u8]) -> 
 }
 
 /// The chain of causes; the URL is left out, it says nothing new.
-fn describe(error: &reqwest::Error) -> String {
+pub(crate) fn describe(error: &reqwest::Error) -> String {
     let mut text = if error.is_timeout() {
         "timed out".to_owned()
     } else if error.is_connect() {
@@ -199,7 +199,7 @@ pub fn http_client(connect_timeout: Duration) -> Result<reqwest::Client, Control
     })
 }
 
-fn build(timeout: Duration, https: bool) -> Result<reqwest::Client, ControlError> {
+pub(crate) fn build(timeout: Duration, https: bool) -> Result<reqwest::Client, ControlError> {
     let failed = |e: &dyn std::fmt::Display| ControlError::Config(format!("no HTTP client: {e}"));
     let builder = reqwest::Client::builder()
         .user_agent(concat!("iron-control-client/", env!("CARGO_PKG_VERSION")))

@@ -50,6 +50,11 @@
 //! confidential (mode 0600): a lease id is enough to report on the lease. The directory must be on a local file system,
 //! where locks and `fsync` mean what they say.
 //!
+//! # The live stream
+//!
+//! [`Subscription`] tells what happens to an agent (or, with a user's token, to whatever that user may see) as it happens,
+//! and comes back by itself where it was.
+//!
 //! # What is not here
 //!
 //! Prices (the runtime knows what a call can cost), the calls to the provider themselves, and analytics events.
@@ -67,6 +72,7 @@ mod recover;
 mod reporter;
 mod reservation;
 mod session;
+mod stream;
 mod supply;
 
 pub use access::ProviderAccess;
@@ -77,3 +83,4 @@ pub use finish::{Ending, LeaseSummary};
 pub use http::http_client;
 pub use reservation::{Committed, Reservation, Usage};
 pub use session::{BudgetStatus, ControlClient, Session};
+pub use stream::{StreamConfig, StreamError, StreamEvent, StreamGap, StreamItem, StreamKind, Subscription, What};

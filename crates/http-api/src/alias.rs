@@ -95,7 +95,7 @@ const TABLE: &[(&str, &[Alias])] = &[
             any("analytics/export/spending", "analytics/spending/export"),
         ],
     ),
-    ("ws", &[any("ws", "/ws")]),
+    ("ws", &[any("ws", "/ws"), any("ws/agents/{}/events", "/ws/agents/{}/events")]),
 ];
 
 /// Where a request really goes.

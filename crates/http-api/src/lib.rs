@@ -47,6 +47,7 @@
 //! | [`metrics`], [`health`] | what is measured, and whether the parts work |
 //! | [`openapi`] | the list of all routes and their description |
 //! | [`system`] | endpoints about the service itself |
+//! | [`stream`] | the live stream: WebSockets and server-sent events |
 //! | [`auth`](mod@auth), [`users`] | logins; the people behind them |
 //! | [`mod@audit`] | who did what |
 //! | [`events`], `otlp`, [`traces`] | what agents tell of their LLM requests, and what is known of each |
@@ -92,6 +93,7 @@ pub mod query;
 pub mod service;
 pub mod settings;
 pub mod state;
+pub mod stream;
 pub mod system;
 pub mod tokens;
 pub mod traces;

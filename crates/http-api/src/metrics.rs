@@ -16,6 +16,8 @@ pub struct Metrics {
     pub http: HttpMetrics,
     /// The write pipeline; set by whoever runs it.
     pub pipeline: PipelineMetrics,
+    /// The live stream; set before each exposition.
+    pub stream: StreamMetrics,
     /// Leases and money at risk; set before each exposition or by a job.
     pub money: MoneyMetrics,
 }
@@ -44,6 +46,21 @@ pub struct PipelineMetrics {
     pub refused: IntCounter,
     /// Batches that failed as a whole.
     pub failed_batches: IntCounter,
+}
+
+/// The live stream.
+#[derive(Clone)]
+pub struct StreamMetrics {
+    /// Connections that are open.
+    pub connections: IntGauge,
+    /// Subscriptions that are open.
+    pub subscriptions: IntGauge,
+    /// Event frames handed to connections.
+    pub delivered: IntCounter,
+    /// Events read from the outbox for all of them.
+    pub published: IntCounter,
+    /// Connections that were ended by the server, by `reason`.
+    pub cut: IntCounterVec,
 }
 
 /// Leases and money at risk.
@@ -82,7 +99,14 @@ impl Metrics {
             leases: make.gauges("leases", "Leases by state", &["state"])?,
             exposure_microdollars: make.gauges("exposure_microdollars", "Money lent or in suspense", &["part"])?,
         };
-        Ok(Self { registry, http, pipeline, money })
+        let stream = StreamMetrics {
+            connections: make.gauge("stream_connections", "Connections of the live stream")?,
+            subscriptions: make.gauge("stream_subscriptions", "Subscriptions of the live stream")?,
+            delivered: make.counter("stream_delivered_total", "Event frames handed to connections")?,
+            published: make.counter("stream_published_total", "Events read from the outbox for the live stream")?,
+            cut: make.counters("stream_cut_total", "Connections ended by the server", &["reason"])?,
+        };
+        Ok(Self { registry, http, pipeline, stream, money })
     }
 
     /// The registry, for metrics of other crates.

@@ -31,8 +31,7 @@ use crate::state::ApiState;
         (name = "traces", description = "LLM requests one by one; metadata only"),
         (name = "settings", description = "What users, projects and the installation have set"),
         (name = "analytics", description = "Who spent what, on which model, when; and how long it will last"),
-        (name = "usage", description = "Tokens, requests and cents"),
-        (name = "limits", description = "Budgets of agents in US dollars"),
+        (name = "stream", description = "What happens, as it happens"),
         (name = "audit", description = "Who did what, and that nobody has touched the record of it"),
         (name = "budget requests", description = "Asking for another total of an agent, and answering that"),
         (name = "usage", description = "Tokens, requests and cents"),
@@ -54,6 +53,7 @@ pub fn routes() -> OpenApiRouter<ApiState> {
         .merge(crate::agents::routes())
         .merge(crate::providers::routes())
         .merge(crate::projects::routes())
+        .merge(crate::stream::routes())
         .merge(crate::budgets::routes())
         .merge(crate::audit::routes())
         .merge(crate::budget_requests::routes())

@@ -16,6 +16,7 @@ use crate::limit::Limits;
 use crate::metrics::Metrics;
 use crate::passwords::HashSlots;
 use crate::settings::SettingsCache;
+use crate::stream::Stream;
 
 /// The services behind the handlers; a handle, cheap to clone. Handlers take `State(api): State<ApiState>`.
 #[derive(Clone)]
@@ -41,6 +42,8 @@ pub struct Services {
     pub directory: Directory,
     /// When API tokens and logins were used, before the database is told.
     pub uses: CredentialUses,
+    /// What happens, told as it happens.
+    pub stream: Stream,
     /// Opens and seals stored secrets.
     pub vault: Vault,
     /// Signs sessions and IC tokens.

@@ -33,6 +33,7 @@ use crate::health::{CachedHealth, HealthReport};
 use crate::limit::{LimitSettings, Limits};
 use crate::metrics::Metrics;
 use crate::state::{Lending, Policy};
+use crate::stream::{Stream, StreamSettings};
 use crate::{ApiState, App, BuildInfo, HttpSettings, Services};
 
 /// When every test begins: 2026-01-15T12:00:00Z, a Thursday.
@@ -44,7 +45,7 @@ pub(crate) struct TestApi {
     pub(crate) api: ApiState,
     /// The time.
     pub(crate) clock: Arc<ManualClock>,
-    app: App,
+    pub(crate) app: App,
     // Last: goes when the store is gone
     _dir: TempDir,
 }
@@ -119,6 +120,7 @@ pub(crate) async fn services() -> (Services, Arc<ManualClock>, TempDir) {
     let services = Services {
         clock: Arc::clone(&clock) as _,
         directory: Directory::new(store.clone(), 100),
+        stream: Stream::new(&store, StreamSettings::default()),
         store,
         pipeline,
         uses: CredentialUses::default(),

@@ -292,8 +292,12 @@ pub(crate) struct Db {
 
 #[derive(Clone)]
 enum Pools {
-    Sqlite { writer: SqlitePool, readers: SqlitePool },
-    Postgres(PgPool),
+    Sqlite {
+        writer: SqlitePool,
+        readers: SqlitePool,
+    },
+    /// The second one has a single connection, on which notifications are heard.
+    Postgres(PgPool, PgPool),
 }
 
 impl Db {
@@ -305,6 +309,7 @@ impl Db {
             let options =
                 PgConnectOptions::from_str(url).map_err(|_| StoreError::BadUrl("not a PostgreSQL URL".into()))?;
             let options = options.application_name("iron-control-plane");
+            let notifications = PgPoolOptions::new().max_connections(1).connect_lazy_with(options.clone());
             let pool = PgPoolOptions::new()
                 .max_connections(connections.max(4))
                 .acquire_timeout(Duration::from_secs(10))
@@ -313,7 +318,7 @@ impl Db {
                 .after_connect(|connection, _| Box::pin(async { connection.execute(PG_SESSION).await.map(drop) }))
                 .connect_with(options)
                 .await?;
-            Ok(Self { pools: Pools::Postgres(pool), checkpointer: None, _lock: None })
+            Ok(Self { pools: Pools::Postgres(pool, notifications), checkpointer: None, _lock: None })
         } else {
             Err(StoreError::BadUrl("it must start with sqlite: or postgres:".to_owned()))
         }
@@ -366,7 +371,15 @@ impl Db {
     pub(crate) fn backend(&self) -> Backend {
         match self.pools {
             Pools::Sqlite { .. } => Backend::Sqlite,
-            Pools::Postgres(_) => Backend::Postgres,
+            Pools::Postgres(..) => Backend::Postgres,
+        }
+    }
+
+    /// Where notifications are heard, on PostgreSQL.
+    pub(crate) fn notifications(&self) -> Option<&PgPool> {
+        match &self.pools {
+            Pools::Sqlite { .. } => None,
+            Pools::Postgres(_, notifications) => Some(notifications),
         }
     }
 
@@ -385,7 +398,9 @@ impl Db {
             Pools::Sqlite { readers, .. } => {
                 bound!(sql, args).fetch_all(readers).await?.into_iter().map(Row::Sqlite).collect()
             }
-            Pools::Postgres(pool) => bound!(sql, args).fetch_all(pool).await?.into_iter().map(Row::Postgres).collect(),
+            Pools::Postgres(pool, _) => {
+                bound!(sql, args).fetch_all(pool).await?.into_iter().map(Row::Postgres).collect()
+            }
         })
     }
 
@@ -398,7 +413,7 @@ impl Db {
     pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
         let tx = match &self.pools {
             Pools::Sqlite { writer, .. } => TxInner::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
-            Pools::Postgres(pool) => TxInner::Postgres(pool.begin().await?),
+            Pools::Postgres(pool, _) => TxInner::Postgres(pool.begin().await?),
         };
         Ok(Tx(tx, self.checkpointer.clone()))
     }
@@ -407,7 +422,7 @@ impl Db {
     pub(crate) async fn begin_read(&self) -> Result<Tx, StoreError> {
         let tx = match &self.pools {
             Pools::Sqlite { readers, .. } => TxInner::Sqlite(readers.begin_with("BEGIN").await?),
-            Pools::Postgres(pool) => {
+            Pools::Postgres(pool, _) => {
                 TxInner::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
             }
         };
@@ -417,7 +432,7 @@ impl Db {
     pub(crate) async fn migrate(&self, migrator: &sqlx::migrate::Migrator) -> Result<(), StoreError> {
         let done = match &self.pools {
             Pools::Sqlite { writer, .. } => migrator.run(writer).await,
-            Pools::Postgres(pool) => migrator.run(pool).await,
+            Pools::Postgres(pool, _) => migrator.run(pool).await,
         };
         done.map_err(|e| StoreError::Migration(e.to_string()))
     }
@@ -434,7 +449,10 @@ impl Db {
                     readers.close().await;
                     writer.close().await;
                 }
-                Pools::Postgres(pool) => pool.close().await,
+                Pools::Postgres(pool, notifications) => {
+                    notifications.close().await;
+                    pool.close().await;
+                }
             }
         }
     }

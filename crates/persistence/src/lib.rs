@@ -30,6 +30,7 @@ mod balance;
 mod budget_history;
 mod budget_requests;
 mod budgets;
+mod changes;
 mod checkpoint;
 mod credential_uses;
 mod db;
@@ -80,6 +81,7 @@ pub use budget_requests::{
 };
 pub use budgets::{BudgetChange, BudgetFilter, BudgetRefusal, BudgetSource, BudgetView, NewBudget};
 pub use credential_uses::CredentialUses;
+pub use changes::{RightsChange, RightsOf};
 pub use db::Backend;
 pub use directory::{AgentPicture, CoveringFreeze, Directory, KeyWish, NoKey, PictureKey};
 pub use engine::{Answer, CallFacts, Done, Extra, FetchedKey, Item, LeaseTerms, LlmFact, Refused, llm_event};
@@ -92,7 +94,7 @@ pub use journal::{JournalEntry, JournalFilter, Posting};
 pub use leases::{LeaseCursor, LeaseFilter, LeaseView, OpenCounts, OpenLeases};
 pub use limits::{Limit, LimitFilter, NewLimit, Quota, QuotaKind, TokenCeiling};
 pub use listing::{Listed, Page, Visibility};
-pub use outbox::{StoredEvent, StreamHead};
+pub use outbox::{StoredEvent, StreamHead, StreamPage};
 pub use pipeline::{BatchStats, Observer, Pipeline, PipelineOptions};
 pub use projects::{NewProject, Project, ProjectChange, ProjectKey};
 pub use provider_keys::{

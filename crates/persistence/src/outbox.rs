@@ -31,7 +31,22 @@ pub struct StreamHead {
     pub oldest: i64,
 }
 
+/// A stretch of the stream, as it was at one instant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamPage {
+    /// Names this store's life.
+    pub epoch: String,
+    /// The place of the last event of all; 0 before the first.
+    pub last: i64,
+    /// The events asked for.
+    pub events: Vec<StoredEvent>,
+}
+
 statements! {
+    /// A row in any case, and of one state of the database.
+    PAGE = "SELECT o.seq, o.agent_id, o.kind, o.payload, o.created_at, h.stream_epoch, h.outbox_seq FROM heads AS h \
+        LEFT JOIN (SELECT p.seq, p.agent_id, p.kind, p.payload, p.created_at FROM outbox AS p WHERE p.seq > $1 \
+        ORDER BY p.seq LIMIT $2) AS o ON 1 = 1 WHERE h.id = 1 ORDER BY o.seq";
     AFTER = "SELECT seq, agent_id, kind, payload, created_at FROM outbox WHERE seq > $1 ORDER BY seq LIMIT $2";
     HEAD = "SELECT h.stream_epoch, h.outbox_seq, (SELECT MIN(o.seq) FROM outbox AS o) FROM heads AS h WHERE h.id = 1";
     /// The oldest rows, up to the first that is young enough: what is left has no holes even where clocks disagree.
@@ -42,7 +57,7 @@ statements! {
 /// For the test of plans.
 #[cfg(test)]
 pub(crate) fn hot_statements() -> Vec<(&'static str, &'static crate::db::Sql)> {
-    vec![("AFTER", &*AFTER), ("HEAD", &*HEAD), ("PRUNE", &*PRUNE)]
+    vec![("PAGE", &*PAGE), ("AFTER", &*AFTER), ("HEAD", &*HEAD), ("PRUNE", &*PRUNE)]
 }
 
 impl Store {
@@ -50,6 +65,16 @@ impl Store {
     pub async fn events_after(&self, seq: i64, limit: u32) -> Result<Vec<StoredEvent>, StoreError> {
         let rows = self.db.rows(&AFTER, args![seq, i64::from(limit)]).await?;
         rows.iter().map(event_from_row).collect()
+    }
+
+    /// The events after the place `seq`, at most `limit`, and where the stream stood at that instant.
+    pub async fn stream_page(&self, seq: i64, limit: u32) -> Result<StreamPage, StoreError> {
+        let rows = self.db.rows(&PAGE, args![seq, i64::from(limit)]).await?;
+        let first = rows.first().ok_or_else(|| StoreError::Corrupt("the table of heads is empty".to_owned()))?;
+        let (epoch, last) = (first.text(5)?, first.int(6)?);
+        let none = first.opt_int(0)?.is_none();
+        let events = if none { Ok(Vec::new()) } else { rows.iter().map(event_from_row).collect() };
+        Ok(StreamPage { epoch, last, events: events? })
     }
 
     /// Where the stream stands.

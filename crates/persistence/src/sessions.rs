@@ -8,7 +8,7 @@ use kernel::{SessionId, Timestamp, UserId};
 use crate::db::{Row, args, statements};
 use crate::listing::{Listed, Page};
 use crate::users::role_from_text;
-use crate::{Store, StoreError, Work};
+use crate::{RightsOf, Store, StoreError, Work};
 
 /// Who stands behind an access token, as the store has it now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -176,6 +176,7 @@ impl Work {
 
     /// Ends a session; false if it had ended before, or never was.
     pub async fn end_session(&mut self, session: &SessionId, reason: &'static str) -> Result<bool, StoreError> {
+        self.rights_change(RightsOf::Session(session));
         Ok(self.tx.run(&END, args![session.as_str(), self.now, reason]).await? == 1)
     }
 
@@ -196,6 +197,7 @@ impl Work {
         except: Option<&SessionId>,
         reason: &'static str,
     ) -> Result<u64, StoreError> {
+        self.rights_change(RightsOf::User(user));
         let kept = except.map_or("", SessionId::as_str);
         self.tx.run(&END_ALL, args![user.as_str(), kept, self.now, reason]).await
     }

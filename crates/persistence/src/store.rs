@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use kernel::Timestamp;
 
-use crate::db::{Backend, Db, args, statements};
+use crate::changes::Changes;
+use crate::db::{Backend, Db, Tx, args, statements};
 use crate::engine::Warm;
 use crate::facts::SeriesCache;
 use crate::meter::Meter;
@@ -29,6 +30,8 @@ pub struct Store {
     series: Arc<SeriesCache>,
     /// How quotas stand.
     pub(crate) meter: Arc<Meter>,
+    /// Who is told of commits.
+    pub(crate) changes: Arc<Changes>,
 }
 
 statements! {
@@ -39,7 +42,13 @@ impl Store {
     /// Opens the database without touching its schema.
     pub async fn open(options: &StoreOptions) -> Result<Self, StoreError> {
         let db = Db::open(&options.url, options.connections).await?;
-        Ok(Self { db, begun: Arc::default(), series: Arc::default(), meter: Arc::default() })
+        Ok(Self {
+            db,
+            begun: Arc::default(),
+            series: Arc::default(),
+            meter: Arc::default(),
+            changes: Arc::default(),
+        })
     }
 
     /// Brings the schema up to date. An edited or failed migration is an error.
@@ -63,23 +72,27 @@ impl Store {
         found.map(drop).ok_or_else(|| StoreError::Corrupt("the table of heads is empty".to_owned()))
     }
 
+    fn work(&self, tx: Tx, now: Timestamp) -> Work {
+        Work::new(tx, now, Arc::clone(&self.series), Arc::clone(&self.changes))
+    }
+
     /// Begins a unit of work that counts as happening at `now`. On SQLite this waits for the one writer.
     pub async fn begin(&self, now: Timestamp) -> Result<Work, StoreError> {
         let tx = self.db.begin().await?;
         // While it holds the writer, so that the pipeline sees it before its next batch
         self.begun.fetch_add(1, Ordering::SeqCst);
-        Ok(Work::new(tx, now, Arc::clone(&self.series)))
+        Ok(self.work(tx, now))
     }
 
     /// As [`Store::begin`], for work on what is derived from facts alone: the pipeline goes on with what it keeps.
     pub(crate) async fn begin_aside(&self, now: Timestamp) -> Result<Work, StoreError> {
-        Ok(Work::new(self.db.begin().await?, now, Arc::clone(&self.series)))
+        Ok(self.work(self.db.begin().await?, now))
     }
 
     /// Begins a batch of the pipeline; `warm` is what its last one left, and used if it still holds. Returns what to keep
     /// under for the next one.
     pub(crate) async fn begin_batch(&self, now: Timestamp, warm: Option<Warm>) -> Result<(Work, u64), StoreError> {
-        let mut work = Work::new(self.db.begin().await?, now, Arc::clone(&self.series));
+        let mut work = self.work(self.db.begin().await?, now);
         // Counted like any other: should there be a second pipeline, neither trusts what it kept past the other's batches
         let before = self.begun.fetch_add(1, Ordering::SeqCst);
         if self.backend() == Backend::Sqlite {

@@ -12,7 +12,7 @@ use kernel::{Secret, Timestamp, UserId};
 use crate::db::{Row, Sql, args, statements};
 use crate::filter::Filter;
 use crate::listing::{Listed, Page, containing, name_key};
-use crate::{Store, StoreError, Work};
+use crate::{RightsOf, Store, StoreError, Work};
 
 /// A user as it is shown; the password's hash is not part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -277,6 +277,7 @@ impl Work {
 
     /// Gives a user another role; false if there is none.
     pub async fn set_user_role(&mut self, id: &UserId, role: Role) -> Result<bool, StoreError> {
+        self.rights_change(RightsOf::User(id));
         Ok(self.tx.run(&SET_ROLE, args![id.as_str(), role.as_str(), self.now]).await? == 1)
     }
 
@@ -293,17 +294,20 @@ impl Work {
 
     /// Suspends a user; false if it was not active. Its sessions are for the caller to end.
     pub async fn suspend_user(&mut self, id: &UserId) -> Result<bool, StoreError> {
+        self.rights_change(RightsOf::User(id));
         Ok(self.tx.run(&SUSPEND, args![id.as_str(), self.now]).await? == 1)
     }
 
     /// Makes a suspended user active; false if it was not suspended, or is deleted.
     pub async fn activate_user(&mut self, id: &UserId) -> Result<bool, StoreError> {
+        self.rights_change(RightsOf::User(id));
         Ok(self.tx.run(&ACTIVATE, args![id.as_str(), self.now]).await? == 1)
     }
 
     /// Deletes a user: it stays, inactive, under its names. False if it was deleted before, or never was. Its agents and
     /// sessions are for the caller to see to.
     pub async fn delete_user(&mut self, id: &UserId) -> Result<bool, StoreError> {
+        self.rights_change(RightsOf::User(id));
         Ok(self.tx.run(&DELETE, args![id.as_str(), self.now]).await? == 1)
     }
 

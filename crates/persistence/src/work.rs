@@ -4,7 +4,7 @@
 //! the row that hands out their gapless numbers is locked last and for as short a time as possible. Either all of it
 //! becomes durable with the change that caused it, or none of it happened.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use kernel::{AgentId, AuditId, Entropy, Timestamp};
@@ -12,6 +12,7 @@ use ledger::{AccountKey, AgentBook, ChainHead, Entry};
 
 use crate::StoreError;
 use crate::audit::{AuditEntry, AuditRecord};
+use crate::changes::{Changes, RightsOf, notification};
 use crate::db::{Tx, args, statements};
 use crate::engine::Warm;
 use crate::facts::{Series, SeriesCache, SeriesKey};
@@ -40,7 +41,8 @@ statements! {
         agent_id, ip_address, user_agent, request_id, before_state, after_state, metadata, prev_hash, hash) \
         SELECT {int 0}, {text 1}, {int 2}, {text 3}, {text 4}, {text 5}, {text 6}, {text 7}, {int 8}, {text 9}, {text 10}, \
         {text 11}, {text 12}, {text 13}, {text 14}, {blob 15}, {blob 16} FROM {rows}";
-    NOTIFY = "SELECT 1" | "SELECT pg_notify('iron_outbox', '')";
+    NOTIFY_OUTBOX = "SELECT 1" | "SELECT pg_notify('iron_outbox', '')";
+    NOTIFY_RIGHTS = "SELECT $1" | "SELECT pg_notify('iron_rights', $1)";
 }
 
 /// For the test of plans.
@@ -85,6 +87,10 @@ pub struct Work {
     events: Vec<OutboxEvent>,
     audit: Vec<AuditRecord>,
     directory_changed: bool,
+    /// Whose rights change.
+    rights: BTreeSet<String>,
+    /// Who is told when it is done.
+    changes: Arc<Changes>,
     /// What the commands of this work, or of the pipeline's batches before it, have touched.
     pub(crate) warm: Option<Warm>,
     /// Whether it is a batch of the pipeline on the embedded database; any other work loads what it touches each time,
@@ -97,7 +103,7 @@ pub struct Work {
 }
 
 impl Work {
-    pub(crate) fn new(tx: Tx, now: Timestamp, series: Arc<SeriesCache>) -> Self {
+    pub(crate) fn new(tx: Tx, now: Timestamp, series: Arc<SeriesCache>, changes: Arc<Changes>) -> Self {
         Self {
             tx,
             now,
@@ -107,6 +113,8 @@ impl Work {
             events: Vec::new(),
             audit: Vec::new(),
             directory_changed: false,
+            rights: BTreeSet::new(),
+            changes,
             warm: None,
             keeps_warm: false,
             series,
@@ -140,6 +148,11 @@ impl Work {
         self.tx.rows(&HOLD_HEADS, args![]).await.map(drop)
     }
 
+    /// Says whose rights or credentials change: connections that live on them are looked at again with the commit.
+    pub fn rights_change(&mut self, of: RightsOf<'_>) {
+        self.rights.insert(of.key());
+    }
+
     pub(crate) fn append(&mut self, entries: impl IntoIterator<Item = Entry>) {
         self.entries.extend(entries);
     }
@@ -156,22 +169,39 @@ impl Work {
 
     /// Writes what was collected and makes everything durable. When this returns, it is.
     pub async fn commit(mut self, entropy: &dyn Entropy) -> Result<(), StoreError> {
-        self.flush(entropy).await?;
+        let grown = self.flush(entropy).await?;
         self.tx.commit().await?;
+        self.changes.committed(grown, self.rights);
         self.series.learn(self.learned_series);
         Ok(())
     }
 
     /// As [`Work::commit`]; returns what was touched, as it is now.
     pub(crate) async fn commit_and_keep(mut self, entropy: &dyn Entropy) -> Result<Option<Warm>, StoreError> {
-        self.flush(entropy).await?;
+        let grown = self.flush(entropy).await?;
         let warm = self.warm.take().map(|warm| warm.with_books(std::mem::take(&mut self.books)));
         self.tx.commit().await?;
         self.series.learn(self.learned_series);
+        self.changes.committed(grown, self.rights);
         Ok(warm)
     }
 
-    async fn flush(&mut self, entropy: &dyn Entropy) -> Result<(), StoreError> {
+    /// Returns whether the outbox grows.
+    async fn flush(&mut self, entropy: &dyn Entropy) -> Result<bool, StoreError> {
+        let grows = !self.events.is_empty();
+        self.append_all(entropy).await?;
+        if self.tx.backend() == crate::Backend::Postgres {
+            if grows {
+                self.tx.rows(&NOTIFY_OUTBOX, args![]).await?;
+            }
+            if !self.rights.is_empty() {
+                self.tx.rows(&NOTIFY_RIGHTS, args![notification(&self.rights)]).await?;
+            }
+        }
+        Ok(grows)
+    }
+
+    async fn append_all(&mut self, entropy: &dyn Entropy) -> Result<(), StoreError> {
         let counts = [self.entries.len(), self.events.len(), self.audit.len(), usize::from(self.directory_changed)];
         if counts.iter().all(|n| *n == 0) {
             return self.write_books().await;
@@ -245,11 +275,7 @@ impl Work {
             rows.row().int(seq).opt_int(event.agent.map(|a| a.0)).text(event.kind).text(&event.payload);
             rows.int(self.now.millis());
         }
-        self.tx.run(&INSERT_OUTBOX, args![rows.finish()]).await?;
-        if self.tx.backend() == crate::Backend::Postgres {
-            self.tx.rows(&NOTIFY, args![]).await?;
-        }
-        Ok(())
+        self.tx.run(&INSERT_OUTBOX, args![rows.finish()]).await.map(drop)
     }
 
     async fn write_audit(&mut self, mut seq: i64, mut head: [u8; 32], entropy: &dyn Entropy) -> Result<(), StoreError> {

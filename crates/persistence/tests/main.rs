@@ -15,6 +15,7 @@ mod audit_prune;
 mod budget_history;
 mod budget_requests;
 mod budgets;
+mod changes;
 mod directory;
 mod engine;
 mod facts;

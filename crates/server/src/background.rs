@@ -30,8 +30,6 @@ const DAY_MS: i64 = 86_400_000;
 const USES_INTERVAL: Duration = Duration::from_secs(10);
 /// Milliseconds for which the minutes are kept in which API tokens were used.
 const TOKEN_MINUTES_KEPT_MS: i64 = 2 * 86_400_000;
-/// Milliseconds for which events of the live stream are kept.
-const OUTBOX_KEPT_MS: i64 = 86_400_000;
 
 /// The tasks; they end when this is dropped.
 pub(crate) struct Background(Vec<JoinHandle<()>>);
@@ -43,15 +41,18 @@ impl Background {
         let fold = Duration::from_millis(u64::from(config.analytics.fold_interval_ms));
         let kept_ms = i64::from(config.analytics.facts_retention_days) * 86_400_000;
         let seen = Arc::new(AtomicI64::new(0));
-        Self(vec![
+        let events_kept_ms = i64::from(config.stream.retention_s) * 1_000;
+        let mut tasks = api.stream.start(&api.store);
+        tasks.extend([
             tokio::spawn(every(sweep, api.clone(), "sweep", sweep_leases)),
-            tokio::spawn(every(PRUNE_INTERVAL, api.clone(), "prune", prune)),
             tokio::spawn(every(PRUNE_INTERVAL, api.clone(), "audit retention", prune_audit)),
             tokio::spawn(every(USES_INTERVAL, api.clone(), "uses", note_uses)),
+            tokio::spawn(every(PRUNE_INTERVAL, api.clone(), "prune", move |api| prune(api, events_kept_ms))),
             tokio::spawn(every(GAUGE_INTERVAL, api.clone(), "measure", measure)),
             tokio::spawn(every(fold, api.clone(), "fold", move |api| fold_facts(api, Arc::clone(&seen)))),
             tokio::spawn(every(PRUNE_INTERVAL, api.clone(), "prune facts", move |api| prune_facts(api, kept_ms))),
-        ])
+        ]);
+        Self(tasks)
     }
 }
 
@@ -102,7 +103,7 @@ async fn sweep_leases(api: ApiState) -> Result<(), StoreError> {
 }
 
 /// Forgets what has served its time, in small steps so that nobody waits for long.
-async fn prune(api: ApiState) -> Result<(), StoreError> {
+async fn prune(api: ApiState, events_kept_ms: i64) -> Result<(), StoreError> {
     loop {
         let now = api.clock.now();
         let mut work = api.store.begin(now).await?;
@@ -111,8 +112,8 @@ async fn prune(api: ApiState) -> Result<(), StoreError> {
         let mut most = work.prune_grant_requests(PRUNE_BATCH).await?;
         most = most.max(work.prune_sessions(sessions_before, PRUNE_BATCH).await?);
         most = most.max(work.prune_login_failures(now.plus_millis(-86_400_000)).await?);
-        most = most.max(work.prune_events(now.plus_millis(-OUTBOX_KEPT_MS), PRUNE_BATCH).await?);
         most = most.max(work.prune_api_token_uses(now.plus_millis(-TOKEN_MINUTES_KEPT_MS), PRUNE_BATCH).await?);
+        most = most.max(work.prune_events(now.plus_millis(-events_kept_ms), PRUNE_BATCH).await?);
         work.commit(&*api.entropy).await?;
         if most < u64::from(PRUNE_BATCH) {
             return Ok(());

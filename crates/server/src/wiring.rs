@@ -16,11 +16,13 @@ use http_api::health::{CachedHealth, Health, HealthReport};
 use http_api::limit::Limits;
 use http_api::metrics::Metrics;
 use http_api::state::{Lending, Policy};
+use http_api::stream::{Stream, StreamSettings};
 use http_api::{ApiState, App, BuildInfo, HttpSettings, Services};
 use kernel::{Clock, Entropy, Money, SystemClock, SystemEntropy};
 use persistence::{CredentialUses, Directory, Pipeline, PipelineOptions, Store, StoreError, StoreOptions};
 use tokio::task::JoinHandle;
 use vault::Vault;
+use ws_hub::HubSettings;
 
 use crate::background::{Background, observer};
 use crate::bootstrap::{FirstAdmin, first_admin};
@@ -184,7 +186,17 @@ impl Server {
     /// Serves until `stop` is ready, finishes what has begun, and closes the database.
     pub async fn serve(self, stop: impl Future<Output = ()>) {
         let Self { listener, app, api, store, writer, background, .. } = self;
+        let stream = api.stream.clone();
+        let stop = async {
+            stop.await;
+            // Streams are told at once; the listener waits for those that are responses, we for the others
+            stream.close(Duration::ZERO).await;
+        };
         listener.serve(app, stop).await;
+        let left = api.stream.close(STREAMS_CLOSE_WITHIN).await;
+        if left > 0 {
+            tracing::warn!(left, "cutting streams that did not end in time");
+        }
         drop(background);
         if let Err(error) = crate::background::note_uses(api.clone()).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "the last uses of tokens were not noted");
@@ -195,6 +207,9 @@ impl Server {
         store.close().await;
     }
 }
+
+/// How long streams are given to end once the listener has closed: longer than each of them gives its client.
+const STREAMS_CLOSE_WITHIN: Duration = Duration::from_secs(6);
 
 /// How many agents are remembered between their requests.
 const DIRECTORY_SIZE: usize = 20_000;
@@ -217,6 +232,7 @@ fn services(
     Ok(Services {
         store: store.clone(),
         pipeline,
+        stream: Stream::new(store, stream_settings(config)),
         directory: Directory::new(store.clone(), DIRECTORY_SIZE),
         uses: CredentialUses::default(),
         vault: Vault::new(secrets.ring),
@@ -260,10 +276,19 @@ fn services(
     })
 }
 
+fn allowed_origins(config: &Config) -> Cors {
+    Cors::new(config.server.allowed_origins.iter().map(|origin| origin.as_str()))
+}
+
+fn stream_settings(config: &Config) -> StreamSettings {
+    let connections = usize::try_from(config.stream.max_connections).unwrap_or(usize::MAX);
+    StreamSettings { hub: HubSettings { connections, ..HubSettings::default() }, origins: allowed_origins(config) }
+}
+
 fn http_settings(config: &Config) -> HttpSettings {
     let server = &config.server;
     HttpSettings {
-        cors: Cors::new(server.allowed_origins.iter().map(|origin| origin.as_str())),
+        cors: allowed_origins(config),
         trusted_proxies: TrustedProxies::new(server.trusted_proxies.iter().map(|network| network.0).collect()),
         read_timeout: Duration::from_secs(server.read_timeout_s.into()),
         body: BodySettings {

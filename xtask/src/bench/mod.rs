@@ -3,6 +3,7 @@
 mod analytics;
 mod floor;
 mod load;
+mod stream;
 mod table;
 
 use std::{
@@ -59,6 +60,7 @@ pub(crate) struct Args {
 #[derive(clap::Subcommand)]
 enum Part {
     Analytics(analytics::Args),
+    Stream(stream::Args),
 }
 
 /// `cargo xtask bench`.
@@ -68,8 +70,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let again = std::env::args_os().skip(1);
         return process::run(process::cargo().args(["run", "--quiet", "--release", "-p", "xtask", "--"]).args(again));
     }
-    if let Some(Part::Analytics(args)) = &args.part {
-        return analytics::run(args);
+    match &args.part {
+        Some(Part::Analytics(args)) => return analytics::run(args),
+        Some(Part::Stream(args)) => return stream::run(args),
+        None => {}
     }
     let (program, dir, runtime) = prepare(&args.dir)?;
     let mut table = Table::new(args.only.clone());

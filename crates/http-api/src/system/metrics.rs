@@ -26,6 +26,7 @@ pub async fn metrics(State(api): State<ApiState>, headers: HeaderMap) -> Result<
             return Err(ErrorCode::AuthInvalidToken.into());
         }
     }
+    api.stream.measure(&api.metrics.stream);
     let text = api.metrics.exposition().map_err(ApiError::internal)?;
     Ok(([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response())
 }

@@ -10,7 +10,7 @@ use super::{Agent, COLUMNS, agent_from_row};
 use crate::db::{Sql, args, statements};
 use crate::listing::{name_key, number_rows, texts_to_json};
 use crate::rows::Rows;
-use crate::{StoreError, Work};
+use crate::{RightsOf, Store, StoreError, Work};
 
 /// An agent to be made. Its owner, project and key must exist: see [`Work::hold_user`], [`Work::hold_project`] and
 /// [`Work::hold_provider_keys`].
@@ -77,6 +77,7 @@ statements! {
         ic_token_expires_at = NULL WHERE id = $1";
     COUNT = "SELECT COUNT(*) FROM agents WHERE deleted_at IS NULL AND owner_id = COALESCE($1, owner_id) \
         AND (CAST($2 AS TEXT) IS NULL OR project_id = $2)";
+    OWNED = "SELECT id FROM agents WHERE owner_id = $1";
     OF_OWNER = "SELECT id FROM agents WHERE owner_id = $1 AND deleted_at IS NULL";
     IN_PROJECT = "SELECT id FROM agents WHERE project_id = $1 AND deleted_at IS NULL";
     GIVE = "UPDATE agents SET owner_id = v.new_owner, updated_at = v.given_at FROM (SELECT {int 0} AS id, \
@@ -92,6 +93,14 @@ statements! {
     FORGET_PROJECT_BOOKS = "UPDATE agent_books SET project_id = NULL WHERE agent_id IN \
         (SELECT id FROM agents WHERE project_id = $1 AND deleted_at IS NOT NULL)";
     FORGET_PROJECT = "UPDATE agents SET project_id = NULL WHERE project_id = $1 AND deleted_at IS NOT NULL";
+}
+
+impl Store {
+    /// The agents of a user, deleted ones included.
+    pub async fn agents_owned_by(&self, owner: &UserId) -> Result<Vec<AgentId>, StoreError> {
+        let rows = self.db.rows(&OWNED, args![owner.as_str()]).await?;
+        rows.iter().map(|row| row.int(0).map(AgentId)).collect()
+    }
 }
 
 impl Work {
@@ -112,6 +121,7 @@ impl Work {
         let row = self.tx.row(&INSERT, values).await?;
         let id = row.ok_or_else(|| StoreError::Corrupt("an agent was not stored".to_owned()))?.int(0)?;
         self.tx.run(&INSERT_BOOK, args![id, owner, project, ChainHead::EMPTY.hash.to_vec()]).await?;
+        self.rights_change(RightsOf::User(&new.owner));
         self.directory_changes();
         Ok(AgentId(id))
     }
@@ -154,6 +164,10 @@ impl Work {
             self.now,
         ];
         self.tx.run(&UPDATE, values).await?;
+        if agent.owner != old_owner {
+            self.rights_change(RightsOf::User(&old_owner));
+            self.rights_change(RightsOf::User(&agent.owner));
+        }
         if agent.owner != old_owner || agent.project != old_project {
             self.tx.run(&UPDATE_BOOK, args![id.0, owner, project]).await?;
             self.change_book(id, |book| {
@@ -170,6 +184,7 @@ impl Work {
     pub async fn delete_agent(&mut self, id: AgentId) -> Result<Option<Agent>, StoreError> {
         let Some(agent) = self.live_agent_for_update(id).await? else { return Ok(None) };
         self.tx.run(&DELETE, args![id.0, self.now]).await?;
+        self.rights_change(RightsOf::Agent(id));
         if agent.ic_token_created_at.is_some() {
             self.raise_epoch(id);
         }
@@ -205,6 +220,8 @@ impl Work {
             rows.row().int(agent.id.0).text(to.as_str());
             self.change_book(agent.id, |book| book.owner = to.clone());
         }
+        self.rights_change(RightsOf::User(from));
+        self.rights_change(RightsOf::User(to));
         self.tx.run(&GIVE_BOOKS, args![rows.finish()]).await?;
         self.directory_changes();
         Ok(moved)

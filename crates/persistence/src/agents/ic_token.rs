@@ -4,7 +4,7 @@ use auth::TokenHash;
 use kernel::{AgentId, Timestamp};
 
 use crate::db::{args, statements};
-use crate::{Store, StoreError, Work, engine};
+use crate::{RightsOf, Store, StoreError, Work, engine};
 
 /// A token to be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,11 +42,17 @@ pub struct IcTokenView {
 statements! {
     TOKEN = "SELECT a.ic_token_created_at, a.ic_token_expires_at, b.alive_until FROM agents AS a \
         JOIN agent_books AS b ON b.agent_id = a.id WHERE a.id = $1 AND a.deleted_at IS NULL";
+    HASH = "SELECT ic_token_hash FROM agents WHERE id = $1 AND deleted_at IS NULL";
     SET = "UPDATE agents SET ic_token_hash = $2, ic_token_created_at = $3, ic_token_expires_at = $4, updated_at = $5 \
         WHERE id = $1";
 }
 
 impl Store {
+    /// The hash of a live agent's token, if it has one.
+    pub async fn ic_token_hash(&self, agent: AgentId) -> Result<Option<String>, StoreError> {
+        self.db.row(&HASH, args![agent.0]).await?.map_or(Ok(None), |row| row.opt_text(0))
+    }
+
     /// The IC token of a live agent. Its last use follows from the agent's last sign of life, which is kept as the instant
     /// up to which it keeps leases active, `lease_ttl_ms` later.
     pub async fn ic_token(&self, agent: AgentId, lease_ttl_ms: i64) -> Result<Option<IcTokenView>, StoreError> {
@@ -109,6 +115,7 @@ impl Work {
             self.now,
         ];
         self.tx.run(&SET, values).await?;
+        self.rights_change(RightsOf::Agent(agent));
         self.directory_changes();
         let expires_at = token.and_then(|t| t.expires_at);
         self.emit(engine::ic_token_changed(agent, token.map(|t| t.created_at), expires_at));

@@ -20,6 +20,7 @@ mod load;
 pub mod providers;
 pub mod secrets;
 pub mod server;
+pub mod stream;
 pub mod telemetry;
 pub mod types;
 
@@ -51,6 +52,8 @@ pub struct Config {
     pub budget: budget::BudgetConfig,
     /// Facts about LLM requests, and what is added up of them.
     pub analytics: analytics::AnalyticsConfig,
+    /// The live stream.
+    pub stream: stream::StreamConfig,
     /// Rate limits.
     pub limits: limits::LimitsConfig,
     /// Provider keys.
@@ -73,6 +76,7 @@ impl Default for Config {
             secrets: secrets::SecretsConfig::default(),
             budget: budget::BudgetConfig::default(),
             analytics: analytics::AnalyticsConfig::default(),
+            stream: stream::StreamConfig::default(),
             limits: limits::LimitsConfig::default(),
             providers: providers::ProvidersConfig::default(),
             telemetry: telemetry::TelemetryConfig::default(),
@@ -122,6 +126,7 @@ impl Config {
         self.secrets.check(&mut problems);
         self.budget.check(&mut problems);
         self.analytics.check(&mut problems);
+        self.stream.check(&mut problems);
         self.limits.check(&mut problems);
         self.telemetry.check(&mut problems);
         self.bootstrap.check(&mut problems);

@@ -19,6 +19,7 @@ mod changes;
 mod directory;
 mod engine;
 mod facts;
+mod facts_orders;
 mod freezes;
 mod histories;
 mod journal;

@@ -80,8 +80,8 @@ pub use budget_requests::{
     BudgetRequest, BudgetRequestEnd, BudgetRequestFilter, BudgetRequestSort, BudgetRequestStatus, NewBudgetRequest,
 };
 pub use budgets::{BudgetChange, BudgetFilter, BudgetRefusal, BudgetSource, BudgetView, NewBudget};
-pub use credential_uses::CredentialUses;
 pub use changes::{RightsChange, RightsOf};
+pub use credential_uses::CredentialUses;
 pub use db::Backend;
 pub use directory::{AgentPicture, CoveringFreeze, Directory, KeyWish, NoKey, PictureKey};
 pub use engine::{Answer, CallFacts, Done, Extra, FetchedKey, Item, LeaseTerms, LlmFact, Refused, llm_event};
@@ -103,8 +103,8 @@ pub use provider_keys::{
 pub use questions::{
     CostSpread, Failure, Group, GroupCursor, GroupPage, Inquiry, Key, LatencySpread, ListedFact, QuestionFilter,
 };
-pub use settings::{SettingsOf, SettingsStamp};
 pub use sessions::{LiveSession, Principal, SessionOrigin, StoredRefreshToken};
+pub use settings::{SettingsOf, SettingsStamp};
 pub use slice::{BadCursor, Order, SeqCursor, Slice};
 pub use standing::{BudgetInfo, Standing};
 pub use store::{Store, StoreOptions};

@@ -42,13 +42,7 @@ impl Store {
     /// Opens the database without touching its schema.
     pub async fn open(options: &StoreOptions) -> Result<Self, StoreError> {
         let db = Db::open(&options.url, options.connections).await?;
-        Ok(Self {
-            db,
-            begun: Arc::default(),
-            series: Arc::default(),
-            meter: Arc::default(),
-            changes: Arc::default(),
-        })
+        Ok(Self { db, begun: Arc::default(), series: Arc::default(), meter: Arc::default(), changes: Arc::default() })
     }
 
     /// Brings the schema up to date. An edited or failed migration is an error.

@@ -1,5 +1,6 @@
 //! GET `/api/v1/analytics/usage/models`.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use analytics::{CallStatus, Dimension, Measures, Period};
@@ -33,7 +34,7 @@ pub async fn usage_by_model(
     let mut inquiry = asked.inquire(&api).await?;
     let mut groups = inquiry.sums(&completed, &[Dimension::Model, Dimension::Provider], &[asked.range()]).await?;
     // By model and provider already
-    groups.sort_by(|a, b| b.measures.completed.cmp(&a.measures.completed));
+    groups.sort_by_key(|group| Reverse(group.measures.completed));
     let total: Measures = groups.iter().map(|group| group.measures).sum();
     let models: BTreeSet<_> = groups.iter().map(|group| group.key.first().cloned()).collect();
     let (unique, count) = (models.len(), groups.len() as u64);

@@ -1,5 +1,6 @@
 //! GET `/api/v1/analytics/spending/by-provider`.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use analytics::{CallStatus, Dimension, Measures, Period};
@@ -43,7 +44,7 @@ pub async fn spending_by_provider(
     }
     let mut providers: Vec<_> = providers.into_iter().collect();
     // By name already
-    providers.sort_by(|(_, (a, _)), (_, (b, _))| b.cost_nanos.cmp(&a.cost_nanos));
+    providers.sort_by_key(|(_, (sums, _))| Reverse(sums.cost_nanos));
     let count = providers.len() as u64;
     let rows = page_of(providers, request).into_iter().map(|(provider, (measures, agents))| ProviderSpending {
         provider_id: provider.clone(),

@@ -7,7 +7,7 @@ use kernel::{ErrorCode, Window};
 use ledger::{Actor, Scope};
 use persistence::{AuditRecord, BudgetChange, BudgetRefusal, BudgetView, NewBudget, StoreError, Work};
 
-use super::shape::{audited, budget_body, exists, refuse_managed_elsewhere, refused, scope_of};
+use super::shape::{at_agent, audited, budget_body, exists, refuse_managed_elsewhere, refused, scope_of};
 use crate::transact::{Stop, transact};
 use crate::{ApiError, ApiState, Body, Caller, Params};
 

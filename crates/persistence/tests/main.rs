@@ -17,6 +17,7 @@ mod budgets;
 mod directory;
 mod engine;
 mod facts;
+mod facts_orders;
 mod freezes;
 mod histories;
 mod journal;

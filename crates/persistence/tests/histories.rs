@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use analytics::CallStatus;
 use kernel::entropy::SeededEntropy;
 use kernel::{AgentId, BudgetNo, Entropy, LeaseId, ManualClock, Money, Timestamp, Window};
 use ledger::{Actor, AgentBook, Book, Command, Figure, Outcome, Scope, SettleOutcome, Spending};
 use persistence::{
-    Answer, BudgetFilter, Extra, Item, LeaseFilter, NewBudget, Page, Pipeline, PipelineOptions, Refused,
+    Answer, BudgetFilter, EventFacts, Extra, Folding, Item, LeaseFilter, NewBudget, Page, Pipeline, PipelineOptions,
+    Refused,
 };
 
 use crate::support::{TTL_MS, TestStore};
@@ -129,7 +131,8 @@ impl<'a> History<'a> {
         let old = self.dice.pick(&self.leases).clone();
         let owner = self.book.leases.get(&old).map_or(agent, |l| l.agent.0);
         let money = self.dice.money();
-        match self.dice.roll(12) {
+        match self.dice.roll(16) {
+            12..16 => self.event(agent, &old, money),
             0..4 => {
                 let request = format!("request {}", self.dice.roll(6));
                 let mut item = report(self.t, &old, &request, money);
@@ -161,6 +164,26 @@ impl<'a> History<'a> {
                 Item::new(Command::Adjust { budget: *self.dice.pick(&numbers), cap, enabled, actor, reason: None })
             }
         }
+    }
+
+    /// An event of the agent, which may name a lease of another one, or none; of any time, and perhaps counted before.
+    fn event(&self, agent: i64, lease: &LeaseId, cost: Money) -> Item {
+        let offsets = [-14 * TTL_MS, -TTL_MS, -1_000_000, -60_000, -1, 0, 1, 200_000];
+        let occurred_at = self.t.now().plus_millis(*self.dice.pick(&offsets));
+        let spending = Spending { id: format!("event {}", self.dice.roll(200)), cost, occurred_at };
+        let named = (self.dice.roll(2) == 0).then(|| lease.clone());
+        let facts = EventFacts {
+            status: CallStatus::Completed,
+            model: "gpt-4o".into(),
+            provider: "openai".into(),
+            provider_key: None,
+            input_tokens: 3,
+            output_tokens: 4,
+            latency_ms: None,
+            request_id: (self.dice.roll(3) == 0).then(|| format!("request {}", self.dice.roll(6))),
+            more: None,
+        };
+        Item::event(AgentId(agent), named, spending, facts)
     }
 
     /// Runs a batch here and there, and compares every answer.
@@ -209,6 +232,9 @@ impl<'a> History<'a> {
             assert_eq!(summed, balance);
         }
         assert_sound(self.t).await;
+        while self.t.store.fold_rollups(now).await.expect("folded") == Folding::More {}
+        let check = self.t.store.check_rollups(false).await.expect("checked");
+        assert!(check.is_ok() && check.facts > 0, "{check:?}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Caps of owners, projects and the organization hold together with the agent's own.
 
 mod explain;
+mod limits;
 mod policies;
 mod race;
 mod windows;

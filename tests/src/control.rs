@@ -1,6 +1,7 @@
 //! What operators and owners see of leases and money, and decide about them.
 
 mod journal;
+mod requests;
 
 use crate::books::{Books, books, verify};
 use crate::harness::*;

@@ -41,6 +41,7 @@ mod journal;
 mod leases;
 mod limits;
 mod listing;
+mod meter;
 mod migrations;
 mod outbox;
 mod payload;

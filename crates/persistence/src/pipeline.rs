@@ -189,6 +189,7 @@ impl Worker {
         let (mut work, generation) = self.store.begin_batch(self.clock.now(), self.warm.take()).await?;
         let answers = work.run(items, self.options.lease_ttl_ms).await?;
         let warm = work.commit_and_keep(&*self.entropy).await?;
+        self.store.meter.record(items);
         self.warm = warm.and_then(|warm| warm.kept(generation));
         Ok(answers)
     }

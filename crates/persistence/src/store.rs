@@ -8,6 +8,7 @@ use kernel::Timestamp;
 use crate::db::{Backend, Db, args, statements};
 use crate::engine::Warm;
 use crate::facts::SeriesCache;
+use crate::meter::Meter;
 use crate::{StoreError, Work, migrations};
 
 /// How a store is opened.
@@ -26,6 +27,8 @@ pub struct Store {
     /// How many units of work have begun; see [`crate::engine::Warm`].
     begun: Arc<AtomicU64>,
     series: Arc<SeriesCache>,
+    /// How quotas stand.
+    pub(crate) meter: Arc<Meter>,
 }
 
 statements! {
@@ -36,7 +39,7 @@ impl Store {
     /// Opens the database without touching its schema.
     pub async fn open(options: &StoreOptions) -> Result<Self, StoreError> {
         let db = Db::open(&options.url, options.connections).await?;
-        Ok(Self { db, begun: Arc::default(), series: Arc::default() })
+        Ok(Self { db, begun: Arc::default(), series: Arc::default(), meter: Arc::default() })
     }
 
     /// Brings the schema up to date. An edited or failed migration is an error.

@@ -8,13 +8,12 @@ use persistence::{AgentPicture, Quota};
 use super::shape::scope_body;
 use crate::{ApiError, ApiState};
 
-/// Refuses while a quota of the agent is full, naming the widest one. Asks nothing where there is none. What is used is
-/// looked up each time: a quota that somebody has just filled holds at once.
+/// Refuses while a quota of the agent is full, naming the widest one. Asks nothing where there is none, and the database
+/// only where one may be full; a quota that somebody has just filled holds at once.
 pub(super) async fn refuse_full(api: &ApiState, agent: &AgentPicture) -> Result<(), ApiError> {
     let now = api.clock.now();
     for quota in &agent.quotas {
-        let used = api.store.quota_used(quota.kind, &quota.scope, now).await?;
-        if used >= quota.limit {
+        if let Some(used) = api.store.full_quota(quota, now).await? {
             return Err(full(quota, used, now)?);
         }
     }

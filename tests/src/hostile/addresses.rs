@@ -59,7 +59,13 @@ on_both_backends! {
             let filled = path.replace("{id}", &stage.agent.id.to_string()).replace("{agent_id}", "1").replace("{key_id}", "1");
             for method in all.map(|name| name.parse::<Method>().expect("a method")) {
                 // Second names that go by the method
-                let alias = ["PATCH /api/v1/agents/{id}/budget"].contains(&format!("{method} {path}").as_str());
+                let second_names = [
+                    "PATCH /api/v1/agents/{id}/budget",
+                    "POST /api/v1/budget-requests",
+                    "PUT /api/v1/budget/requests/{id}/approve",
+                    "PUT /api/v1/budget/requests/{id}/reject",
+                ];
+                let alias = second_names.contains(&format!("{method} {path}").as_str());
                 if methods.contains(&method) || alias {
                     continue;
                 }

@@ -229,6 +229,12 @@ impl Work {
         }))
     }
 
+    /// As [`Store::limit_of`].
+    pub async fn limit_of(&mut self, scope: &Scope) -> Result<Option<LimitId>, StoreError> {
+        let row = self.tx.row(&OF_SCOPE, args![scope.key()]).await?;
+        row.map(|row| row.int(0).map(LimitId)).transpose()
+    }
+
     /// A limit, which nobody else changes until this work ends.
     pub async fn limit_for_update(&mut self, id: LimitId) -> Result<Option<Limit>, StoreError> {
         self.tx.row(&FOR_UPDATE, args![id.0]).await?.as_ref().map(limit_from_row).transpose()

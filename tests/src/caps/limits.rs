@@ -104,4 +104,41 @@ on_both_backends! {
         agents[0].borrow(1_000).await;
         verify(&world).await;
     }
+
+    async fn what_is_reported_fills_the_quotas_of_its_owner(world: World) {
+        let (ada, lab) = (world.user("ada").await, project(&world, "lab").await);
+        let (agent, other) = (agent_of(&world, &ada.id, &lab).await, world.agent(1_000_000).await);
+        let lease = agent.borrow(1_000).await;
+        let id = limit(&world, json!({"user_id": ada.id, "max_tokens_per_day": 1_000})).await;
+        let reports = at_once(9, |number| {
+            let lease = lease.clone();
+            async move { lease.report(&format!("call {number}"), 1).await }
+        })
+        .await;
+        reports.into_iter().for_each(|reply| drop(reply.expect(200)));
+        // Repetitions are none
+        lease.report("call 0", 1).await.expect(200);
+        let shown = ada.client.get(&format!("limits/{id}")).await.expect(200);
+        assert_eq!((shown.int("used_tokens_today"), shown.int("used_requests_last_minute")), (900, 9));
+        agent.borrow(1_000).await;
+        lease.report("last", 1).await.expect(200);
+        for reply in [
+            agent.handshake(json!({})).await,
+            lease.refresh(json!({})).await,
+            agent.fetch_provider_key().await,
+        ] {
+            let details = reply.error(403, "QUOTA_EXCEEDED")["details"].clone();
+            assert_eq!(details["quota"], "max_tokens_per_day");
+            assert_eq!(details["scope"], owner(&ada.id));
+            assert_eq!((details.int("limit"), details.int("used"), details.int("limit_id")), (1_000, 1_000, id));
+        }
+        other.borrow(1_000).await;
+        world.admin().await.put("budget/limit", json!({"limit": 1})).await.expect(200);
+        assert_eq!(other.handshake(json!({})).await.error(403, "QUOTA_EXCEEDED")["details"]["limit_id"], json!(null));
+        world.admin().await.put("budget/limit", json!({"limit": null})).await.expect(200);
+        world.admin().await.delete(&format!("limits/{id}")).await.expect(200);
+        agent.borrow(1_000).await;
+        lease.give_back(json!({})).await.expect(200);
+        verify(&world).await;
+    }
 }

@@ -8,7 +8,7 @@ use kernel::{BudgetId, ErrorCode, ProjectId, UserId, Window};
 use ledger::{Actor, Scope};
 use persistence::{AuditRecord, BudgetRefusal, BudgetSource, NewBudget, Work};
 
-use super::shape::{audited, budget_body, exists, managed_elsewhere, refused, scope_of};
+use super::shape::{at_agent, audited, budget_body, exists, refused, scope_of};
 use crate::transact::{Stop, transact};
 use crate::{ApiError, ApiState, Body, Caller};
 
@@ -60,10 +60,10 @@ pub async fn create_budget(
         let opened = work.insert_budget(&new, &actor, None).await?;
         hold_agent(work, &new.scope).await?;
         if let (Scope::Agent(_), Window::None) = (&new.scope, new.window) {
-            return Err(managed_elsewhere(&api, BudgetSource::AgentAllocation, &new.scope).await?.into());
+            return Err(at_agent(&new.scope).into());
         }
         let view = match opened {
-            Err(BudgetRefusal::Exists) => return Err(exists(&api, &new.scope, new.window, new.source).await?.into()),
+            Err(BudgetRefusal::Exists) => return Err(exists(work, &new.scope, new.window, new.source).await?.into()),
             opened => opened.map_err(refused)?,
         };
         let record = AuditRecord::new("BUDGET_POLICY_CREATED", "budget", &view.id, caller.audit_actor());

@@ -1,9 +1,9 @@
 //! Budgets as they are shown and as the audit log keeps them.
 
 use api_types::budgets::{Budget as BudgetBody, BudgetSource as SourceBody, ScopeRequest};
-use kernel::{ErrorCode, Timestamp, Window};
+use kernel::{ErrorCode, LimitId, Timestamp, Window};
 use ledger::Scope;
-use persistence::{BudgetRefusal, BudgetSource, BudgetView, StoreError};
+use persistence::{BudgetRefusal, BudgetSource, BudgetView, StoreError, Work};
 use serde_json::{Value, json};
 
 use crate::budget::scope_body;
@@ -67,46 +67,44 @@ pub(super) fn scope_of(request: &ScopeRequest) -> Scope {
     }
 }
 
-/// Refuses what is no policy, with the place where it is edited instead of here.
+/// Refuses what is no policy, with the place where it is edited instead of here. Not within a transaction.
 pub(super) async fn refuse_managed_elsewhere(api: &ApiState, view: &BudgetView) -> Result<(), ApiError> {
+    let scope = &view.budget.scope;
     match view.source {
         BudgetSource::Policy => Ok(()),
-        source => Err(managed_elsewhere(api, source, &view.budget.scope).await?),
+        BudgetSource::AgentAllocation => Err(at_agent(scope)),
+        BudgetSource::Limit => Err(at_limit(api.store.limit_of(scope).await?)),
     }
-}
-
-/// 409 with the place where a budget of this source and scope is edited.
-pub(super) async fn managed_elsewhere(
-    api: &ApiState,
-    source: BudgetSource,
-    scope: &Scope,
-) -> Result<ApiError, StoreError> {
-    let path = match (source, scope) {
-        (BudgetSource::AgentAllocation, Scope::Agent(agent)) => format!("/api/v1/agents/{agent}/budget"),
-        (BudgetSource::Limit, scope) => match api.store.limit_of(scope).await? {
-            Some(limit) => format!("/api/v1/limits/{limit}"),
-            None => "/api/v1/limits".to_owned(),
-        },
-        (BudgetSource::Policy | BudgetSource::AgentAllocation, _) => "/api/v1/budgets".to_owned(),
-    };
-    Ok(elsewhere(&path))
 }
 
 /// 409 for a second budget of a scope and window: `BUDGET_EXISTS` where the first one comes from the same source,
 /// otherwise `MANAGED_ELSEWHERE` with its place.
 pub(crate) async fn exists(
-    api: &ApiState,
+    work: &mut Work,
     scope: &Scope,
     window: Window,
     source: BudgetSource,
 ) -> Result<ApiError, StoreError> {
-    let budgets = api.store.budgets_of(std::slice::from_ref(scope), api.clock.now()).await?;
-    let first = budgets.into_iter().find(|view| view.budget.window == window && view.source != source);
-    Ok(match first {
+    Ok(match work.budget_in_place(scope, window).await? {
+        Some((_, first)) if first == source => refused(BudgetRefusal::Exists),
+        Some((id, BudgetSource::Policy)) => elsewhere(&format!("/api/v1/budgets/{id}")),
+        Some((_, BudgetSource::Limit)) => at_limit(work.limit_of(scope).await?),
+        Some((_, BudgetSource::AgentAllocation)) => at_agent(scope),
+        // It has just ended
         None => refused(BudgetRefusal::Exists),
-        Some(view) if view.source == BudgetSource::Policy => elsewhere(&format!("/api/v1/budgets/{}", view.id)),
-        Some(view) => managed_elsewhere(api, view.source, scope).await?,
     })
+}
+
+/// 409 with the place where the total of an agent is edited.
+pub(super) fn at_agent(scope: &Scope) -> ApiError {
+    match scope {
+        Scope::Agent(agent) => elsewhere(&format!("/api/v1/agents/{agent}/budget")),
+        _ => elsewhere("/api/v1/agents"),
+    }
+}
+
+fn at_limit(limit: Option<LimitId>) -> ApiError {
+    limit.map_or_else(|| elsewhere("/api/v1/limits"), |id| elsewhere(&format!("/api/v1/limits/{id}")))
 }
 
 fn elsewhere(path: &str) -> ApiError {

@@ -5,9 +5,9 @@ use axum::Json;
 use axum::extract::State;
 use kernel::{ErrorCode, Window};
 use ledger::{Actor, Scope};
-use persistence::{AuditRecord, BudgetChange, BudgetRefusal, BudgetSource, BudgetView, NewBudget, StoreError, Work};
+use persistence::{AuditRecord, BudgetChange, BudgetRefusal, BudgetView, NewBudget, StoreError, Work};
 
-use super::shape::{audited, budget_body, exists, managed_elsewhere, refuse_managed_elsewhere, refused, scope_of};
+use super::shape::{at_agent, audited, budget_body, exists, refuse_managed_elsewhere, refused, scope_of};
 use crate::transact::{Stop, transact};
 use crate::{ApiError, ApiState, Body, Caller, Params};
 
@@ -80,7 +80,7 @@ async fn update(api: &ApiState, caller: &Caller, params: &Params, body: &Body) -
             let after = work.adjust_budget(&found.id, &change(&request), &actor, None).await?.map_err(refused)?;
             (before, after)
         } else {
-            reopen(api, work, &before, &request, &actor).await?
+            reopen(work, &before, &request, &actor).await?
         };
         if audited(&before) != audited(&after) {
             let record = AuditRecord::new("BUDGET_POLICY_UPDATED", "budget", &after.id, caller.audit_actor());
@@ -113,7 +113,6 @@ fn keeps_window(view: &BudgetView, request: &UpdateBudget) -> bool {
 /// Other windows need other books: the budget ends and goes on under its id with those, which start from what the leases
 /// of the scope have brought into the window. The budget before and after.
 async fn reopen(
-    api: &ApiState,
     work: &mut Work,
     found: &BudgetView,
     request: &UpdateBudget,
@@ -121,7 +120,7 @@ async fn reopen(
 ) -> Result<(BudgetView, BudgetView), Stop> {
     let window = request.window.unwrap_or(found.budget.window);
     if let (Scope::Agent(_), Window::None) = (&found.budget.scope, window) {
-        return Err(managed_elsewhere(api, BudgetSource::AgentAllocation, &found.budget.scope).await?.into());
+        return Err(at_agent(&found.budget.scope).into());
     }
     if !work.delete_budget(&found.id).await? {
         // Somebody else was faster: look again at what there is now
@@ -142,7 +141,7 @@ async fn reopen(
         created_by: before.created_by.clone(),
     };
     match work.insert_budget(&new, actor, None).await? {
-        Err(BudgetRefusal::Exists) => Err(exists(api, &new.scope, window, new.source).await?.into()),
+        Err(BudgetRefusal::Exists) => Err(exists(work, &new.scope, window, new.source).await?.into()),
         opened => Ok((before, opened.map_err(refused)?)),
     }
 }

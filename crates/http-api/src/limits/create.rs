@@ -53,7 +53,7 @@ pub async fn create_limit(
         }
         let limit = work.create_limit(&new).await?.ok_or(ErrorCode::LimitExists)?;
         if let (Some(id), Some(cap)) = (&new.budget, cap) {
-            money::open(&api, work, &caller, &limit, id, cap).await?;
+            money::open(work, &caller, &limit, id, cap).await?;
         }
         let record = AuditRecord::new("LIMIT_CREATED", "limit", limit.id, caller.audit_actor());
         work.audit(record.changed(None, audited(&limit, cap)));

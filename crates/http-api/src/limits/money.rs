@@ -7,7 +7,7 @@ use persistence::{BudgetChange, BudgetRefusal, BudgetSource, BudgetView, Limit, 
 use crate::budgets::create::alert_levels;
 use crate::budgets::shape::{exists, refused};
 use crate::transact::Stop;
-use crate::{ApiError, ApiState, Caller};
+use crate::{ApiError, Caller};
 
 /// Over which time the money counts. Months are those of UTC.
 pub(super) const WINDOW: Window = Window::Month;
@@ -15,7 +15,6 @@ pub(super) const WINDOW: Window = Window::Month;
 /// Opens the budget of a limit that has none. Locks books, so nothing else in this work has before. 409
 /// `MANAGED_ELSEWHERE` where a policy caps the scope's month already.
 pub(super) async fn open(
-    api: &ApiState,
     work: &mut Work,
     caller: &Caller,
     limit: &Limit,
@@ -36,7 +35,7 @@ pub(super) async fn open(
     };
     match work.insert_budget(&new, &Actor::User(caller.user.clone()), None).await? {
         Ok(view) => Ok(view),
-        Err(BudgetRefusal::Exists) => Err(exists(api, &new.scope, WINDOW, BudgetSource::Limit).await?.into()),
+        Err(BudgetRefusal::Exists) => Err(exists(work, &new.scope, WINDOW, BudgetSource::Limit).await?.into()),
         Err(refusal) => Err(refused(refusal).into()),
     }
 }

@@ -1,5 +1,6 @@
 //! Limits and quotas as clients and runtimes see them.
 
+mod quotas;
 mod rows;
 
 use kernel::Timestamp;

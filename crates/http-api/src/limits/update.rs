@@ -58,7 +58,7 @@ pub async fn update_limit(
             return Ok(before);
         }
         match (&before.budget, &wanted.budget, cap) {
-            (None, Some(new), Some(cap)) => drop(money::open(&api, work, &caller, &wanted, new, cap).await?),
+            (None, Some(new), Some(cap)) => drop(money::open(work, &caller, &wanted, new, cap).await?),
             (Some(old), Some(_), Some(cap)) if Some(cap) != old_cap => {
                 drop(money::change(work, &caller, old, cap).await?);
             }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use kernel::{AgentId, BudgetId, BudgetNo, UserId};
+use kernel::{AgentId, BudgetId, BudgetNo, UserId, Window};
 use ledger::{Actor, Budget, Command, Outcome, Rejection, Scope};
 
 use super::{
-    ACCOUNTS, BudgetChange, BudgetRefusal, BudgetView, COLUMNS, NewBudget, account_from_row, keys_of, view_from_row,
+    ACCOUNTS, BudgetChange, BudgetRefusal, BudgetSource, BudgetView, COLUMNS, NewBudget, account_from_row, keys_of,
+    view_from_row,
 };
 use crate::db::{args, statements};
 use crate::filter::Filter;
@@ -198,6 +199,21 @@ impl Work {
         statements! { NO = "SELECT no FROM budgets WHERE id = $1 AND deleted_at IS NULL"; }
         let row = self.tx.row(&NO, args![id.as_str()]).await?;
         row.map(|row| row.int(0).map(BudgetNo)).transpose()
+    }
+
+    /// The budget that the scope has with this window, and where it comes from: what stands in the way of another one.
+    pub async fn budget_in_place(
+        &mut self,
+        scope: &Scope,
+        window: Window,
+    ) -> Result<Option<(BudgetId, BudgetSource)>, StoreError> {
+        statements! {
+            IN_PLACE = "SELECT id, source FROM budgets WHERE scope_key = $1 AND budget_window = $2 AND deleted_at IS NULL";
+        }
+        let Some(row) = self.tx.row(&IN_PLACE, args![scope.key(), window.as_str()]).await? else { return Ok(None) };
+        let source = BudgetSource::parse(&row.text(1)?);
+        let source = source.ok_or_else(|| StoreError::Corrupt("a budget of unknown source".to_owned()))?;
+        Ok(Some((BudgetId::new(row.text(0)?), source)))
     }
 
     /// The number of the agent's allocation, for [`Command::Adjust`].

@@ -38,7 +38,7 @@ pub struct Limit {
 impl Limit {
     /// Whose it is.
     pub fn scope(&self) -> Scope {
-        scope_of(&self.user, self.project.as_ref())
+        limit_scope(&self.user, self.project.as_ref())
     }
 }
 
@@ -207,7 +207,7 @@ impl Work {
     /// Makes a limit; `None` if the owner, or the owner within the project, has one.
     pub async fn create_limit(&mut self, new: &NewLimit) -> Result<Option<Limit>, StoreError> {
         let values = args![
-            scope_of(&new.user, new.project.as_ref()).key(),
+            limit_scope(&new.user, new.project.as_ref()).key(),
             new.user.as_str(),
             new.project.as_ref().map(ProjectId::as_str),
             new.tokens_per_day,
@@ -274,7 +274,8 @@ impl Work {
     }
 }
 
-fn scope_of(user: &UserId, project: Option<&ProjectId>) -> Scope {
+/// Whose a limit of this owner, or of this owner within a project, is.
+pub fn limit_scope(user: &UserId, project: Option<&ProjectId>) -> Scope {
     match project {
         Some(project) => Scope::OwnerProject(user.clone(), project.clone()),
         None => Scope::Owner(user.clone()),
@@ -316,7 +317,7 @@ pub(crate) fn quotas_from_row(
         quotas.extend(limit.map(|limit| Quota { kind, scope: scope.clone(), limit, limit_id }));
     };
     add(QuotaKind::TokensPerDay, &Scope::Organization, row.opt_int(at)?, None);
-    for (at, scope) in [(at + 1, scope_of(owner, None)), (at + 4, scope_of(owner, project))] {
+    for (at, scope) in [(at + 1, limit_scope(owner, None)), (at + 4, limit_scope(owner, project))] {
         if let Some(id) = row.opt_int(at)?.map(LimitId) {
             add(QuotaKind::TokensPerDay, &scope, row.opt_int(at + 1)?, Some(id));
             add(QuotaKind::RequestsPerMinute, &scope, row.opt_int(at + 2)?, Some(id));

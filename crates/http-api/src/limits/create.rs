@@ -5,11 +5,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use kernel::{BudgetId, ErrorCode};
-use persistence::{AuditRecord, NewLimit};
+use persistence::{AuditRecord, NewLimit, limit_scope};
 
 use super::money;
 use super::shape::{audited, shown};
-use crate::budgets::create::{hold_owner, hold_project};
+use crate::budgets::create::{alert_levels, hold_owner, hold_project};
 use crate::transact::transact;
 use crate::{ApiError, ApiState, Body, Caller};
 
@@ -46,6 +46,7 @@ pub async fn create_limit(
         requests_per_minute: request.max_requests_per_minute,
         budget: cap.map(|_| BudgetId::random(&*api.entropy)),
     };
+    let thresholds = alert_levels(&api, &limit_scope(&new.user, new.project.as_ref())).await?;
     let created = transact!(api, async |work| {
         hold_owner(work, &new.user).await?;
         if let Some(project) = &new.project {
@@ -53,7 +54,7 @@ pub async fn create_limit(
         }
         let limit = work.create_limit(&new).await?.ok_or(ErrorCode::LimitExists)?;
         if let (Some(id), Some(cap)) = (&new.budget, cap) {
-            money::open(&api, work, &caller, &limit, id, cap).await?;
+            money::open(work, &caller, &limit, id, cap, &thresholds).await?;
         }
         let record = AuditRecord::new("LIMIT_CREATED", "limit", limit.id, caller.audit_actor());
         work.audit(record.changed(None, audited(&limit, cap)));

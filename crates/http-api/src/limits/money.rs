@@ -4,23 +4,22 @@ use kernel::{BudgetId, Money, Window, Zone};
 use ledger::Actor;
 use persistence::{BudgetChange, BudgetRefusal, BudgetSource, BudgetView, Limit, NewBudget, Work};
 
-use crate::budgets::create::alert_levels;
 use crate::budgets::shape::{exists, refused};
 use crate::transact::Stop;
-use crate::{ApiError, ApiState, Caller};
+use crate::{ApiError, Caller};
 
 /// Over which time the money counts. Months are those of UTC.
 pub(super) const WINDOW: Window = Window::Month;
 
-/// Opens the budget of a limit that has none. Locks books, so nothing else in this work has before. 409
-/// `MANAGED_ELSEWHERE` where a policy caps the scope's month already.
+/// Opens the budget of a limit that has none; people are told at these percentages of it. Locks books, so nothing else in
+/// this work has before. 409 `MANAGED_ELSEWHERE` where a policy caps the scope's month already.
 pub(super) async fn open(
-    api: &ApiState,
     work: &mut Work,
     caller: &Caller,
     limit: &Limit,
     id: &BudgetId,
     cap: Money,
+    thresholds: &[i64],
 ) -> Result<BudgetView, Stop> {
     let new = NewBudget {
         id: id.clone(),
@@ -29,7 +28,7 @@ pub(super) async fn open(
         cap,
         window: WINDOW,
         zone: Zone::UTC,
-        thresholds: alert_levels(api, &limit.scope()).await?,
+        thresholds: thresholds.to_vec(),
         enabled: true,
         source: BudgetSource::Limit,
         created_by: Some(caller.user.clone()),

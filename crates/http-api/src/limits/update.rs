@@ -3,11 +3,13 @@
 use api_types::limits::{Limit as LimitBody, UpdateLimit};
 use axum::Json;
 use axum::extract::State;
+use kernel::validate::Patch;
 use kernel::{BudgetId, ErrorCode, LimitId};
-use persistence::{AuditRecord, Limit};
+use persistence::{AuditRecord, Limit, Visibility};
 
 use super::money;
 use super::shape::{audited, shown};
+use crate::budgets::create::alert_levels;
 use crate::transact::transact;
 use crate::{ApiError, ApiState, Body, Caller, Params};
 
@@ -40,6 +42,7 @@ pub async fn update_limit(
     let request: UpdateLimit = body.read()?;
     let id = params.int("id").map(LimitId)?;
     let fresh = BudgetId::random(&*api.entropy);
+    let thresholds = levels(&api, id, &request).await?;
     let changed = transact!(api, async |work| {
         let before = work.limit_for_update(id).await?.ok_or(ErrorCode::LimitNotFound)?;
         let old_cap = money::cap(work, &before).await?;
@@ -58,7 +61,7 @@ pub async fn update_limit(
             return Ok(before);
         }
         match (&before.budget, &wanted.budget, cap) {
-            (None, Some(new), Some(cap)) => drop(money::open(&api, work, &caller, &wanted, new, cap).await?),
+            (None, Some(new), Some(cap)) => drop(money::open(work, &caller, &wanted, new, cap, &thresholds).await?),
             (Some(old), Some(_), Some(cap)) if Some(cap) != old_cap => {
                 drop(money::change(work, &caller, old, cap).await?);
             }
@@ -73,6 +76,15 @@ pub async fn update_limit(
     let limit = changed.await?;
     api.directory.clear();
     Ok(Json(shown(&api, limit).await?))
+}
+
+/// At which percentages people are told of money that the request may give the limit.
+async fn levels(api: &ApiState, id: LimitId, request: &UpdateLimit) -> Result<Vec<i64>, ApiError> {
+    if !matches!(request.max_cost_per_month_microdollars, Patch::Set(_)) {
+        return Ok(Vec::new());
+    }
+    let limit = api.store.limit(id, &Visibility::All).await?.ok_or(ErrorCode::LimitNotFound)?;
+    alert_levels(api, &limit.scope()).await
 }
 
 /// The first column that the request takes away.

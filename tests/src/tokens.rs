@@ -1,5 +1,7 @@
 //! Credentials: what is revoked, replaced or somebody else's is refused at once, everywhere.
 
+mod admins;
+mod api_tokens;
 mod freezes;
 mod keys;
 mod people;

@@ -1,7 +1,7 @@
 //! Logging in and what follows from it.
 
 use kernel::validate::{Fields, FromFields};
-use kernel::{Secret, UserId};
+use kernel::{Secret, SessionId, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::shared::Role;
@@ -125,6 +125,39 @@ pub struct SessionUser {
     pub name: String,
     /// Whether they were asked to choose another password. Advice, unless the installation enforces it.
     pub must_change_password: bool,
+}
+
+/// A login of one's own that has not ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LoginSession {
+    /// The id.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub id: SessionId,
+    /// Whether it is the one that asks.
+    pub current: bool,
+    /// When it began, milliseconds since the epoch.
+    pub created_at: i64,
+    /// When it was last used, some seconds late; milliseconds since the epoch.
+    #[cfg_attr(feature = "openapi", schema(required))]
+    pub last_used_at: Option<i64>,
+    /// When it ends unless it is refreshed, RFC 3339.
+    #[cfg_attr(feature = "openapi", schema(format = DateTime))]
+    pub expires_at: String,
+    /// The address it was begun or last refreshed from.
+    #[cfg_attr(feature = "openapi", schema(required))]
+    pub ip_address: Option<String>,
+    /// What the client called itself then.
+    #[cfg_attr(feature = "openapi", schema(required))]
+    pub user_agent: Option<String>,
+}
+
+/// How many logins have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EndedSessions {
+    /// All but the one that asked.
+    pub ended: u64,
 }
 
 /// What a token is good for.

@@ -21,5 +21,6 @@ pub mod projects;
 pub mod providers;
 pub mod settings;
 pub mod shared;
+pub mod tokens;
 pub mod traces;
 pub mod users;

@@ -118,6 +118,16 @@ impl Scope {
         let method = self.writes || method_is_read;
         method && self.resource.as_deref().is_none_or(|own| canonical(own) == canonical(resource))
     }
+
+    /// Whether whatever the other scope covers is within this one.
+    pub fn includes(&self, other: &Self) -> bool {
+        let resource = match (self.resource.as_deref(), other.resource.as_deref()) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(own), Some(others)) => canonical(own) == canonical(others),
+        };
+        resource && (self.writes || !other.writes)
+    }
 }
 
 impl fmt::Display for Scope {
@@ -138,6 +148,12 @@ pub fn covers(scopes: &[Scope], method_is_read: bool, resource: &str) -> bool {
     scopes.is_empty() || scopes.iter().any(|scope| scope.covers(method_is_read, resource))
 }
 
+/// Whether a token with the scopes `inner` can do nothing that one with `outer` cannot: what somebody passes on must not be
+/// more than what they have.
+pub fn includes(outer: &[Scope], inner: &[Scope]) -> bool {
+    outer.is_empty() || (!inner.is_empty() && inner.iter().all(|one| outer.iter().any(|scope| scope.includes(one))))
+}
+
 /// Some resources have two names; who grants one grants both.
 fn canonical(resource: &str) -> &str {
     match resource {
@@ -152,7 +168,7 @@ mod tests {
     use kernel::{SystemEntropy, Timestamp};
     use proptest::prelude::*;
 
-    use super::{ApiTokenError, ApiTokenRecord, NewApiToken, Scope, covers, looks_like, parse};
+    use super::{ApiTokenError, ApiTokenRecord, NewApiToken, Scope, covers, includes, looks_like, parse};
 
     fn scope(text: &str) -> Scope {
         Scope::parse(text).expect("a scope")
@@ -212,6 +228,20 @@ mod tests {
         let two = [scope("read:agents"), scope("write:tokens")];
         assert!(covers(&two, true, "agents") && covers(&two, false, "tokens"));
         assert!(!covers(&two, false, "agents") && !covers(&two, true, "users"));
+    }
+
+    #[test]
+    fn what_is_passed_on_is_not_more_than_what_is_had() {
+        let list = |texts: &[&str]| texts.iter().map(|text| scope(text)).collect::<Vec<_>>();
+        let within = |outer: &[&str], inner: &[&str]| includes(&list(outer), &list(inner));
+        assert!(within(&[], &[]) && within(&[], &["write:*"]), "everything includes everything");
+        assert!(within(&["write:tokens"], &["read:api-tokens", "write:tokens"]));
+        assert!(within(&["read:*", "write:tokens"], &["read:agents", "write:tokens"]));
+        assert!(within(&["write:*"], &["read:*"]));
+        assert!(!within(&["write:*"], &[]), "no scope is more than any");
+        assert!(!within(&["read:tokens"], &["write:tokens"]));
+        assert!(!within(&["write:tokens"], &["read:*"]));
+        assert!(!within(&["write:tokens"], &["write:tokens", "read:users"]));
     }
 
     #[test]

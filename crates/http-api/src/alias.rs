@@ -54,7 +54,22 @@ const TABLE: &[(&str, &[Alias])] = &[
             any("budget-requests/{*}", "budget/requests/{*}"),
         ],
     ),
-    ("tokens", &[any("tokens", "api-tokens"), any("tokens/{*}", "api-tokens/{*}")]),
+    (
+        "api-tokens",
+        &[
+            on("PUT", "api-tokens/{}/rotate", "POST", "api-tokens/{}/rotate"),
+            on("POST", "api-tokens/{}/revoke", "DELETE", "api-tokens/{}"),
+        ],
+    ),
+    (
+        "tokens",
+        &[
+            any("tokens", "api-tokens"),
+            on("PUT", "tokens/{}/rotate", "POST", "api-tokens/{}/rotate"),
+            on("POST", "tokens/{}/revoke", "DELETE", "api-tokens/{}"),
+            any("tokens/{*}", "api-tokens/{*}"),
+        ],
+    ),
     ("users", &[on("PUT", "users/{}/password", "POST", "users/{}/reset-password")]),
     (
         "agents",
@@ -173,6 +188,12 @@ mod tests {
     fn an_alias_may_change_the_method() {
         let found = target(Method::PUT, "/api/v1/budget-requests/b1/deny");
         assert_eq!(found, Some((Some("PATCH".into()), "/api/v1/budget/requests/b1/reject".into())));
+        for name in ["api-tokens", "tokens"] {
+            let found = target(Method::PUT, &format!("/api/v1/{name}/7/rotate"));
+            assert_eq!(found, Some((Some("POST".into()), "/api/v1/api-tokens/7/rotate".into())));
+            let found = target(Method::POST, &format!("/api/v1/{name}/7/revoke"));
+            assert_eq!(found, Some((Some("DELETE".into()), "/api/v1/api-tokens/7".into())));
+        }
         let found = target(Method::PUT, "/api/v1/users/user_1/password");
         assert_eq!(found, Some((Some("POST".into()), "/api/v1/users/user_1/reset-password".into())));
         assert_eq!(target(Method::GET, "/api/v1/users/user_1/password"), None);

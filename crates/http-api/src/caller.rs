@@ -13,17 +13,22 @@
 //!         work.audit(AuditRecord::new("AGENT_CREATED", "agent", id, caller.audit_actor()));
 //! ```
 //!
+//! What a token's scopes leave of its owner's rights, and how often one may read and write, is decided here too, so that no
+//! route can forget it: 403 `INSUFFICIENT_SCOPE` and 429. Exports count besides, where they are made.
+//!
 //! Role, names and state come from the store on each request, with one question: what an administrator changes holds from
 //! the next request on. Nothing that stands in the token but the session's id is believed.
 
+mod scope;
 pub(crate) mod token;
 
+use auth::api_token::{self, Scope};
 use auth::{Need, Role, allows};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
-use kernel::{ErrorCode, SessionId, UserId};
-use persistence::AuditActor;
+use kernel::{AgentId, ErrorCode, SessionId, UserId};
+use persistence::{ApiToken, AuditActor, SessionOrigin};
 
 use crate::bearer::bearer;
 use crate::{ApiError, ApiState, RequestContext};
@@ -47,7 +52,26 @@ pub struct Caller {
     pub name: String,
     /// The login this request belongs to; `None` for an API token.
     pub session: Option<SessionId>,
+    /// The API token this request was made with; `None` for a login.
+    pub token: Option<CallerToken>,
     actor: AuditActor,
+}
+
+/// The API token of a caller.
+#[derive(Clone, Debug)]
+pub struct CallerToken {
+    /// The token.
+    pub row: ApiToken,
+    /// What narrows it, read.
+    scopes: Vec<Scope>,
+}
+
+impl CallerToken {
+    /// Reads the scopes of a token; `None` if they cannot be read.
+    pub(crate) fn new(row: ApiToken) -> Option<Self> {
+        let scopes = row.scopes.iter().map(|text| Scope::parse(text)).collect::<Option<_>>()?;
+        Some(Self { row, scopes })
+    }
 }
 
 impl Caller {
@@ -74,6 +98,25 @@ impl Caller {
     /// 403 `AUTH_SESSION_REQUIRED` for an API token; otherwise the login.
     pub fn require_session(&self) -> Result<&SessionId, ApiError> {
         self.session.as_ref().ok_or_else(|| ErrorCode::AuthSessionRequired.into())
+    }
+
+    /// 403 `API_TOKEN_REQUIRED` for a login; otherwise the API token.
+    pub fn require_api_token(&self) -> Result<&ApiToken, ApiError> {
+        self.token.as_ref().map(|token| &token.row).ok_or_else(|| ErrorCode::ApiTokenRequired.into())
+    }
+
+    /// Refuses to hand out a token with these scopes, for this agent, to somebody who has less: 403
+    /// `INSUFFICIENT_SCOPE` or `AGENT_TOKEN_NOT_ALLOWED`.
+    pub fn require_no_less_than(&self, scopes: &[Scope], agent: Option<AgentId>) -> Result<(), ApiError> {
+        let Some(token) = &self.token else { return Ok(()) };
+        if !api_token::includes(&token.scopes, scopes) {
+            return Err(ErrorCode::InsufficientScope.into());
+        }
+        if token.row.agent.is_some() && token.row.agent != agent {
+            let text = "a token of an agent makes tokens of that agent only";
+            return Err(ApiError::new(ErrorCode::AgentTokenNotAllowed, text));
+        }
+        Ok(())
     }
 
     /// Whether it belongs to them. An admin owns no more than others; see [`Caller::sees`].
@@ -109,6 +152,12 @@ pub fn audit_actor(context: &RequestContext, headers: &HeaderMap) -> AuditActor 
     }
 }
 
+/// From where a login comes.
+pub(crate) fn session_origin(context: &RequestContext, headers: &HeaderMap) -> SessionOrigin {
+    let AuditActor { ip_address, user_agent, .. } = audit_actor(context, headers);
+    SessionOrigin { ip_address, user_agent }
+}
+
 /// Text fit for the audit log, whatever bytes came.
 fn loggable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
@@ -124,17 +173,26 @@ impl FromRequestParts<ApiState> for Caller {
             None => return Err(ApiError::internal("a route for users stands outside the outermost service")),
         };
         let token = bearer(&parts.headers).ok_or(ErrorCode::AuthMissingToken)?;
-        let holder = token::examine(api, token, api.clock.now()).await?.map_err(refusal)?;
+        let now = api.clock.now();
+        let holder = token::examine(api, token, now).await?.map_err(refusal)?;
         context.set_actor(holder.user.as_str());
+        match (&holder.session, &holder.token) {
+            (Some(session), _) => api.uses.session(session, now),
+            (None, Some(token)) => api.uses.token(token.row.id, now),
+            (None, None) => {}
+        }
         count(api, &holder.user, &parts.method)?;
+        if let Some(token) = &holder.token {
+            scope::check(&token.scopes, parts)?;
+        }
         check_password_policy(api, &holder, parts.uri.path())?;
         let actor = AuditActor {
             user: Some(holder.user.clone()),
             role: Some(holder.role.as_str().to_owned()),
             ..audit_actor(&context, &parts.headers)
         };
-        let Holder { user, role, email, name, session, .. } = holder;
-        Ok(Self { user, role, email, name, session, actor })
+        let Holder { user, role, email, name, session, token, .. } = holder;
+        Ok(Self { user, role, email, name, session, token, actor })
     }
 }
 
@@ -155,10 +213,11 @@ pub(crate) fn disabled() -> ApiError {
 }
 
 fn count(api: &ApiState, user: &UserId, method: &Method) -> Result<(), ApiError> {
-    match *method {
-        Method::GET | Method::HEAD => api.limits.user_read(user),
-        _ => api.limits.user_write(user),
-    }
+    if is_read(method) { api.limits.user_read(user) } else { api.limits.user_write(user) }
+}
+
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
 }
 
 fn check_password_policy(api: &ApiState, holder: &Holder, path: &str) -> Result<(), ApiError> {
@@ -167,6 +226,9 @@ fn check_password_policy(api: &ApiState, holder: &Holder, path: &str) -> Result<
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod limits_tests;
 
 #[cfg(test)]
 mod tests {

@@ -51,6 +51,7 @@
 //! | [`mod@audit`] | who did what |
 //! | [`events`], `otlp`, [`traces`] | what agents tell of their LLM requests, and what is known of each |
 //! | [`mod@settings`] | what users, projects and the installation have set |
+//! | [`tokens`], [`keys`] | API tokens; the provider keys that people get by them |
 
 pub mod agents;
 mod alias;
@@ -72,6 +73,7 @@ pub mod export;
 mod failure;
 pub mod guard;
 pub mod health;
+pub mod keys;
 pub mod limit;
 pub mod limits;
 pub mod list;
@@ -88,6 +90,7 @@ pub mod service;
 pub mod settings;
 pub mod state;
 pub mod system;
+pub mod tokens;
 pub mod traces;
 mod transact;
 pub mod users;

@@ -15,6 +15,10 @@ use axum::http::{Method, Request, Uri};
 use crate::error::Form;
 use crate::{alias, body};
 
+/// The address as the client wrote it, cleaned up, where an alias leads elsewhere; among the request's extensions.
+#[derive(Clone, Debug)]
+pub(crate) struct AskedPath(pub(crate) Box<str>);
+
 /// Cleans up the address of a request. Tells which form an error body takes there.
 pub(crate) fn normalize<B>(request: &mut Request<B>) -> Form {
     let path = request.uri().path();
@@ -30,7 +34,11 @@ pub(crate) fn normalize<B>(request: &mut Request<B>) -> Form {
     };
     let target = alias::resolve(request.method(), &clean);
     let (path, method): (Option<String>, Option<Method>) = match target {
-        Some(target) => (Some(target.path), target.method),
+        Some(target) => {
+            let asked = AskedPath(clean.into());
+            request.extensions_mut().insert(asked);
+            (Some(target.path), target.method)
+        }
         None => match clean {
             Cow::Borrowed(_) => (None, None),
             Cow::Owned(path) => (Some(path), None),

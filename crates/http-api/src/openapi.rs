@@ -24,6 +24,7 @@ use crate::state::ApiState;
         (name = "users", description = "The people behind the logins"),
         (name = "agents", description = "Who spends: agents, their keys, their IC tokens, their budgets"),
         (name = "providers", description = "Provider keys, and who has them"),
+        (name = "api tokens", description = "Tokens by which programs act as their owner"),
         (name = "projects", description = "Groups of agents"),
         (name = "budgets", description = "Budgets of projects, owners and the whole installation"),
         (name = "events", description = "What agents tell of their LLM requests"),
@@ -44,6 +45,8 @@ pub fn routes() -> OpenApiRouter<ApiState> {
         .merge(crate::control::routes())
         .merge(crate::auth::routes())
         .merge(crate::users::routes())
+        .merge(crate::tokens::routes())
+        .merge(crate::keys::routes())
         .merge(crate::agents::routes())
         .merge(crate::providers::routes())
         .merge(crate::projects::routes())

@@ -8,7 +8,7 @@ use auth::lockout::LockoutRules;
 use auth::password::PasswordHasher;
 use auth::session::Lifetimes;
 use kernel::{Clock, Entropy, Money, Secret, Timestamp};
-use persistence::{Directory, Pipeline, Store};
+use persistence::{CredentialUses, Directory, Pipeline, Store};
 use vault::Vault;
 
 use crate::health::CachedHealth;
@@ -39,6 +39,8 @@ pub struct Services {
     pub pipeline: Pipeline,
     /// Pictures of agents, to check a request before it queues up.
     pub directory: Directory,
+    /// When API tokens and logins were used, before the database is told.
+    pub uses: CredentialUses,
     /// Opens and seals stored secrets.
     pub vault: Vault,
     /// Signs sessions and IC tokens.
@@ -96,7 +98,7 @@ impl Default for Lending {
 }
 
 /// Policies of the installation.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Policy {
     /// Whether users may create agents within their own budget.
     pub allow_user_agents: bool,
@@ -106,6 +108,20 @@ pub struct Policy {
     pub allow_http_providers: bool,
     /// Whether a user who must change the password can do nothing else before.
     pub enforce_password_change: bool,
+    /// How many API tokens that can be used one user may have.
+    pub max_api_tokens: u32,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            allow_user_agents: false,
+            allow_http_providers: false,
+            enforce_password_change: false,
+            allow_self_approval: false,
+            max_api_tokens: 50,
+        }
+    }
 }
 
 /// What program this is.

@@ -21,7 +21,9 @@ use axum::body::{Body as HttpBody, to_bytes};
 use axum::http::{HeaderMap, Method, Request};
 use kernel::entropy::SeededEntropy;
 use kernel::{ManualClock, Secret, Timestamp, UserId};
-use persistence::{AuditEntry, AuditFilter, Directory, NewUser, Pipeline, PipelineOptions, Store, StoreOptions, Work};
+use persistence::{
+    AuditEntry, AuditFilter, CredentialUses, Directory, NewUser, Pipeline, PipelineOptions, Store, StoreOptions, Work,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt;
@@ -119,6 +121,7 @@ pub(crate) async fn services() -> (Services, Arc<ManualClock>, TempDir) {
         directory: Directory::new(store.clone(), 100),
         store,
         pipeline,
+        uses: CredentialUses::default(),
         vault: Vault::new(KeyRing::fingerprinted(Kek::random(&*entropy), [])),
         entropy,
         keys: SigningKeys { sessions: key(1), ic_tokens: key(2) },
@@ -145,10 +148,15 @@ impl TestApi {
 
     /// The same with other services or settings.
     pub(crate) async fn with(adjust: impl FnOnce(&mut Services)) -> Self {
+        Self::with_settings(HttpSettings::default(), adjust).await
+    }
+
+    /// The same with both.
+    pub(crate) async fn with_settings(settings: HttpSettings, adjust: impl FnOnce(&mut Services)) -> Self {
         let (mut services, clock, dir) = services().await;
         adjust(&mut services);
         let api = ApiState::new(services);
-        Self { app: crate::app(api.clone(), HttpSettings::default()), api, clock, _dir: dir }
+        Self { app: crate::app(api.clone(), settings), api, clock, _dir: dir }
     }
 
     /// Other routes than the real ones.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use kernel::{AgentId, FreezeId, Money, Timestamp, UserId};
+use kernel::{AgentId, FreezeId, Money, ProjectId, Timestamp, UserId};
 use ledger::{Scope, ScopeKind};
 
 use crate::balance::{exact, saturated};
@@ -79,6 +79,10 @@ statements! {
         ('organization', 'project:' || a.project_id, 'owner:' || a.owner_id, \
         'owner_project:' || a.owner_id || '/' || a.project_id, 'agent:' || a.id) \
         WHERE a.id = $1 ORDER BY f.frozen_at, f.id";
+    OVER_OWNER = "SELECT f.id, f.scope_key, f.reason, f.frozen_at, f.frozen_by, f.unfrozen_at, f.unfrozen_by, \
+        f.unfreeze_reason FROM freezes AS f WHERE f.unfrozen_at IS NULL AND f.scope_key IN \
+        ('organization', 'owner:' || CAST($1 AS TEXT), 'project:' || CAST($2 AS TEXT), \
+        'owner_project:' || CAST($1 AS TEXT) || '/' || CAST($2 AS TEXT)) ORDER BY f.frozen_at, f.id LIMIT 1";
     FROZEN_AMONG = "SELECT DISTINCT a.id FROM agents AS a JOIN freezes AS f ON f.unfrozen_at IS NULL AND f.scope_key IN \
         ('organization', 'project:' || a.project_id, 'owner:' || a.owner_id, \
         'owner_project:' || a.owner_id || '/' || a.project_id, 'agent:' || a.id) \
@@ -118,6 +122,12 @@ impl Store {
         self.db.rows(&COVERING, args![agent.0]).await?.iter().map(freeze_from_row).collect()
     }
 
+    /// The oldest freeze in force that covers whatever somebody has in a project.
+    pub async fn freeze_over_owner(&self, owner: &UserId, project: &ProjectId) -> Result<Option<Freeze>, StoreError> {
+        let row = self.db.row(&OVER_OWNER, args![owner.as_str(), project.as_str()]).await?;
+        row.as_ref().map(freeze_from_row).transpose()
+    }
+
     /// Those of the agents that a freeze covers.
     pub(crate) async fn frozen_among(&self, agents: &[AgentId]) -> Result<HashSet<AgentId>, StoreError> {
         let rows = self.db.rows(&FROZEN_AMONG, args![number_rows(agents.iter().map(|id| id.0))]).await?;
@@ -155,6 +165,16 @@ impl FreezeFilter {
 }
 
 impl Work {
+    /// As [`Store::freeze_over_owner`]; with [`Work::hold_directory`] before it, it stays true until this work ends.
+    pub async fn freeze_over_owner(
+        &mut self,
+        owner: &UserId,
+        project: &ProjectId,
+    ) -> Result<Option<Freeze>, StoreError> {
+        let row = self.tx.row(&OVER_OWNER, args![owner.as_str(), project.as_str()]).await?;
+        row.as_ref().map(freeze_from_row).transpose()
+    }
+
     /// Freezes a scope, which must exist. Where it is frozen already, that freeze stays as it is. A new one raises the epoch
     /// of every agent it covers, so that their leases are not refreshed even once it is lifted.
     pub async fn set_freeze(

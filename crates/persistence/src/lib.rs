@@ -22,6 +22,7 @@
 //! gets a case in the conformance suite, which runs on both databases.
 
 mod agents;
+mod api_tokens;
 mod audit;
 mod audit_log;
 mod audit_prune;
@@ -30,6 +31,7 @@ mod budget_history;
 mod budget_requests;
 mod budgets;
 mod checkpoint;
+mod credential_uses;
 mod db;
 mod directory;
 mod engine;
@@ -66,6 +68,7 @@ pub use agents::{
     Agent, AgentActivity, AgentChange, AgentFilter, AgentKeyRef, AgentSort, AgentStatus, AgentView, AssignedKey,
     IcTokenSet, IcTokenView, MovedAgent, NewAgent, NewAllocation, NewIcTokenRow,
 };
+pub use api_tokens::{ApiToken, ApiTokenFilter, ApiTokenPrincipal, ApiTokenSort, ApiTokenUsage, NewApiTokenRow};
 pub use audit::{AuditActor, AuditEntry, AuditRecord};
 pub use audit_log::{AuditCheck, AuditFilter, AuditHead};
 pub use audit_prune::AuditPruned;
@@ -74,6 +77,7 @@ pub use budget_requests::{
     BudgetRequest, BudgetRequestEnd, BudgetRequestFilter, BudgetRequestSort, BudgetRequestStatus, NewBudgetRequest,
 };
 pub use budgets::{BudgetChange, BudgetFilter, BudgetRefusal, BudgetSource, BudgetView, NewBudget};
+pub use credential_uses::CredentialUses;
 pub use db::Backend;
 pub use directory::{AgentPicture, CoveringFreeze, Directory, KeyWish, NoKey, PictureKey};
 pub use engine::{Answer, CallFacts, Done, Extra, FetchedKey, Item, LeaseTerms, LlmFact, Refused, llm_event};
@@ -92,7 +96,7 @@ pub use projects::{NewProject, Project, ProjectChange, ProjectKey};
 pub use provider_keys::{
     HeldKey, KeyHolder, KeyUses, NewProviderKey, ProviderKey, ProviderKeyChange, ProviderKeyFilter, SealedProviderKey,
 };
-pub use sessions::{Principal, StoredRefreshToken};
+pub use sessions::{LiveSession, Principal, SessionOrigin, StoredRefreshToken};
 pub use settings::{SettingsOf, SettingsStamp};
 pub use slice::{BadCursor, Order, SeqCursor, Slice};
 pub use standing::{BudgetInfo, Standing};

@@ -28,6 +28,7 @@ macro_rules! steps {
 
 const STEPS: &[Step] = steps! {
     1 "0001_foundation";
+    2 "0002_api_tokens";
     3 "0003_requests_limits";
     4 "0004_settings_audit";
     5 "0005_analytics";

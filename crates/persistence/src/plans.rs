@@ -8,7 +8,8 @@ use sqlx::{Connection as _, Row as _};
 use crate::db::Sql;
 use crate::{
     AuditFilter, Backend, JournalFilter, LeaseFilter, Order, SeqCursor, Store, StoreOptions, TraceFilter, Visibility,
-    audit_log, balance, engine, facts, journal, leases, outbox, sweep, traces, verify, work,
+    api_tokens, audit_log, balance, credential_uses, engine, facts, journal, leases, outbox, sweep, traces, verify,
+    work,
 };
 
 /// The tables that grow, under the names they have in statements.
@@ -36,6 +37,12 @@ const LARGE: &[&str] = &[
     "k",
     "rollups",
     "rollup_sketches",
+    "api_tokens",
+    "t",
+    "api_token_uses",
+    "m",
+    "sessions",
+    "s",
 ];
 
 struct Planner {
@@ -105,6 +112,14 @@ async fn what_every_batch_does_goes_by_index() {
         for size in [1, 64] {
             planner.assert_searches(name, &sql.sqlite_text(size)).await;
         }
+    }
+}
+
+#[tokio::test]
+async fn whoever_asks_is_found_by_index_and_their_uses_are_noted_by_it() {
+    let mut planner = Planner::start().await;
+    for (name, sql) in api_tokens::hot_statements().into_iter().chain(credential_uses::hot_statements()) {
+        planner.assert_searches(name, &sql.sqlite_text(8)).await;
     }
 }
 

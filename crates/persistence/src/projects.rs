@@ -131,14 +131,17 @@ impl Store {
     /// The keys a project lends to its agents, in the order they were assigned.
     pub async fn project_keys(&self, id: &ProjectId) -> Result<Vec<ProjectKey>, StoreError> {
         let rows = self.db.rows(&KEYS, args![id.as_str()]).await?;
-        let key = |row: &Row| {
-            Ok(ProjectKey { key: ProviderKeyId(row.int(0)?), provider: row.text(1)?, assigned_at: row.time(2)? })
-        };
-        rows.iter().map(key).collect()
+        rows.iter().map(project_key_from_row).collect()
     }
 }
 
 impl Work {
+    /// As [`Store::project_keys`]; with [`Work::hold_directory`] before it, it stays true until this work ends.
+    pub async fn project_keys(&mut self, id: &ProjectId) -> Result<Vec<ProjectKey>, StoreError> {
+        let rows = self.tx.rows(&KEYS, args![id.as_str()]).await?;
+        rows.iter().map(project_key_from_row).collect()
+    }
+
     /// Whether there is such a project; if so, it stays until this work ends.
     pub async fn hold_project(&mut self, id: &ProjectId) -> Result<bool, StoreError> {
         Ok(self.tx.row(&HOLD, args![id.as_str()]).await?.is_some())
@@ -206,6 +209,10 @@ impl Work {
             None => self.tx.run(&UNASSIGN_ALL, args![id.as_str()]).await,
         }
     }
+}
+
+fn project_key_from_row(row: &Row) -> Result<ProjectKey, StoreError> {
+    Ok(ProjectKey { key: ProviderKeyId(row.int(0)?), provider: row.text(1)?, assigned_at: row.time(2)? })
 }
 
 fn project_from_row(row: &Row) -> Result<Project, StoreError> {

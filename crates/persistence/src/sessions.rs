@@ -6,6 +6,7 @@ use auth::refresh::RefreshRecord;
 use kernel::{SessionId, Timestamp, UserId};
 
 use crate::db::{Row, args, statements};
+use crate::listing::{Listed, Page};
 use crate::users::role_from_text;
 use crate::{Store, StoreError, Work};
 
@@ -39,6 +40,30 @@ pub struct StoredRefreshToken {
     pub record: RefreshRecord,
 }
 
+/// From where a login comes, as its client says and the connection shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionOrigin {
+    /// The client's address.
+    pub ip_address: Option<String>,
+    /// The client's own name for itself.
+    pub user_agent: Option<String>,
+}
+
+/// A login that has not ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveSession {
+    /// Its id.
+    pub id: SessionId,
+    /// From where it was last begun or gone on with.
+    pub origin: SessionOrigin,
+    /// When it began.
+    pub created_at: Timestamp,
+    /// When it was last used, some seconds late.
+    pub last_used_at: Option<Timestamp>,
+    /// When it ends unless it is gone on with.
+    pub expires_at: Timestamp,
+}
+
 statements! {
     PRINCIPAL = "SELECT u.id, u.username, u.email, u.role, u.is_active, u.must_change_password, s.ended_at \
         FROM sessions AS s JOIN users AS u ON u.id = s.user_id WHERE s.id = $1";
@@ -46,7 +71,17 @@ statements! {
         JOIN sessions AS s ON s.id = t.session_id WHERE t.hash = $1";
     REFRESH_TOKEN_LOCKED = "SELECT t.session_id, s.user_id, t.spent_at, t.expires_at, s.ended_at \
         FROM refresh_tokens AS t JOIN sessions AS s ON s.id = t.session_id WHERE t.hash = $1 {for_update}";
-    INSERT_SESSION = "INSERT INTO sessions (id, user_id, created_at) VALUES ($1, $2, $3)";
+    LIVE = "SELECT s.id, s.ip_address, s.user_agent, s.created_at, s.last_used_at, \
+        (SELECT MAX(t.expires_at) FROM refresh_tokens AS t WHERE t.session_id = s.id) FROM sessions AS s \
+        WHERE s.user_id = $1 AND s.ended_at IS NULL \
+        AND EXISTS (SELECT 1 FROM refresh_tokens AS t WHERE t.session_id = s.id AND t.expires_at > $2) \
+        ORDER BY s.created_at DESC, s.id DESC LIMIT $3 OFFSET $4";
+    COUNT_LIVE = "SELECT COUNT(*) FROM sessions AS s WHERE s.user_id = $1 AND s.ended_at IS NULL \
+        AND EXISTS (SELECT 1 FROM refresh_tokens AS t WHERE t.session_id = s.id AND t.expires_at > $2)";
+    END_OWN = "UPDATE sessions SET ended_at = $3, end_reason = $4 WHERE id = $1 AND user_id = $2 AND ended_at IS NULL";
+    INSERT_SESSION = "INSERT INTO sessions (id, user_id, created_at, ip_address, user_agent, last_used_at) \
+        VALUES ($1, $2, $3, $4, $5, $3)";
+    CONTINUE = "UPDATE sessions SET ip_address = $2, user_agent = $3, last_used_at = $4 WHERE id = $1";
     INSERT_TOKEN = "INSERT INTO refresh_tokens (hash, session_id, created_at, expires_at) VALUES ($1, $2, $3, $4)";
     SPEND = "UPDATE refresh_tokens SET spent_at = $2 WHERE hash = $1 AND spent_at IS NULL";
     END = "UPDATE sessions SET ended_at = $2, end_reason = $3 WHERE id = $1 AND ended_at IS NULL";
@@ -73,6 +108,19 @@ impl Store {
         }))
     }
 
+    /// The logins of a user that have not ended and can be gone on with, youngest first.
+    pub async fn live_sessions(
+        &self,
+        user: &UserId,
+        page: Page,
+        now: Timestamp,
+    ) -> Result<Listed<LiveSession>, StoreError> {
+        let total = self.db.row(&COUNT_LIVE, args![user.as_str(), now]).await?.map_or(Ok(0), |row| row.int(0))?;
+        let [limit, offset] = page.bounds();
+        let rows = self.db.rows(&LIVE, args![user.as_str(), now, limit, offset]).await?;
+        Ok(Listed::new(rows.iter().map(session_from_row).collect::<Result<_, _>>()?, total))
+    }
+
     /// A refresh token. To exchange it, ask [`Work::refresh_token_for_update`].
     pub async fn refresh_token(&self, hash: &TokenHash) -> Result<Option<StoredRefreshToken>, StoreError> {
         self.db.row(&REFRESH_TOKEN, args![hash.as_str()]).await?.as_ref().map(token_from_row).transpose()
@@ -85,11 +133,20 @@ impl Work {
         &mut self,
         session: &SessionId,
         user: &UserId,
+        origin: &SessionOrigin,
         refresh: &TokenHash,
         refresh_expires_at: Timestamp,
     ) -> Result<(), StoreError> {
-        self.tx.run(&INSERT_SESSION, args![session.as_str(), user.as_str(), self.now]).await?;
+        let (ip_address, user_agent) = (origin.ip_address.as_deref(), origin.user_agent.as_deref());
+        let values = args![session.as_str(), user.as_str(), self.now, ip_address, user_agent];
+        self.tx.run(&INSERT_SESSION, values).await?;
         self.add_refresh_token(session, refresh, refresh_expires_at).await
+    }
+
+    /// Notes from where a session is gone on with now.
+    pub async fn continue_session(&mut self, session: &SessionId, origin: &SessionOrigin) -> Result<(), StoreError> {
+        let (ip_address, user_agent) = (origin.ip_address.as_deref(), origin.user_agent.as_deref());
+        self.tx.run(&CONTINUE, args![session.as_str(), ip_address, user_agent, self.now]).await.map(drop)
     }
 
     /// Adds a refresh token to a session: the next one, or a further one within the grace time.
@@ -122,6 +179,16 @@ impl Work {
         Ok(self.tx.run(&END, args![session.as_str(), self.now, reason]).await? == 1)
     }
 
+    /// Ends a session of this user; false if it had ended before, or is not one of theirs.
+    pub async fn end_session_of(
+        &mut self,
+        user: &UserId,
+        session: &SessionId,
+        reason: &'static str,
+    ) -> Result<bool, StoreError> {
+        Ok(self.tx.run(&END_OWN, args![session.as_str(), user.as_str(), self.now, reason]).await? == 1)
+    }
+
     /// Ends the sessions of a user, all or all but one; returns how many.
     pub async fn end_sessions_of(
         &mut self,
@@ -140,6 +207,16 @@ impl Work {
         let sessions = self.tx.run(&PRUNE_SESSIONS, args![before, i64::from(limit)]).await?;
         Ok(tokens + sessions)
     }
+}
+
+fn session_from_row(row: &Row) -> Result<LiveSession, StoreError> {
+    Ok(LiveSession {
+        id: SessionId::new(row.text(0)?),
+        origin: SessionOrigin { ip_address: row.opt_text(1)?, user_agent: row.opt_text(2)? },
+        created_at: row.time(3)?,
+        last_used_at: row.opt_time(4)?,
+        expires_at: row.time(5)?,
+    })
 }
 
 fn token_from_row(row: &Row) -> Result<StoredRefreshToken, StoreError> {

@@ -24,6 +24,7 @@ statements! {
     ADVANCE_HEADS = "UPDATE heads SET journal_seq = journal_seq + $1, outbox_seq = outbox_seq + $2, \
         audit_seq = audit_seq + $3, directory_version = directory_version + $4 WHERE id = 1 \
         RETURNING journal_seq, outbox_seq, audit_seq, audit_hash";
+    HOLD_HEADS = "SELECT id FROM heads WHERE id = 1 {for_update}";
     SET_AUDIT_HEAD = "UPDATE heads SET audit_hash = $1 WHERE id = 1";
     UPDATE_BOOKS = "UPDATE agent_books SET epoch = v.epoch, alive_since = v.alive_since, alive_until = v.alive_until, \
         chain_length = v.chain_length, chain_hash = v.chain_hash FROM (SELECT {int 0} AS agent_id, {int 1} AS epoch, \
@@ -131,6 +132,12 @@ impl Work {
     /// Says that agents, tokens, keys, assignments or freezes change: cached pictures of them end with the commit.
     pub fn directory_changes(&mut self) {
         self.directory_changed = true;
+    }
+
+    /// From here until this work ends nobody changes agents, tokens, keys, assignments or freezes. Everything else that the
+    /// work locks it must have locked before: the heads come last.
+    pub async fn hold_directory(&mut self) -> Result<(), StoreError> {
+        self.tx.rows(&HOLD_HEADS, args![]).await.map(drop)
     }
 
     pub(crate) fn append(&mut self, entries: impl IntoIterator<Item = Entry>) {

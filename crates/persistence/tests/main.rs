@@ -9,6 +9,7 @@ mod support;
 
 mod adversary;
 mod agents;
+mod api_tokens;
 mod audit_log;
 mod audit_prune;
 mod budget_history;

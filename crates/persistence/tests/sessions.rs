@@ -3,6 +3,7 @@
 use auth::refresh::{RefreshDecision, RefreshRecord};
 use auth::{Role, TokenHash};
 use kernel::{SessionId, UserId};
+use persistence::SessionOrigin;
 
 use crate::residents::user;
 use crate::support::{START, TestStore};
@@ -13,7 +14,9 @@ async fn log_in(t: &TestStore, user: &UserId, session: &str) -> (SessionId, Toke
     let (session, refresh) = (SessionId::new(session), TokenHash::of(&format!("first of {session}")));
     let mut work = t.begin().await;
     let expires_at = t.now().plus_millis(DAY);
-    work.create_session(&session, user, &refresh, expires_at).await.expect("a session begins");
+    work.create_session(&session, user, &SessionOrigin::default(), &refresh, expires_at)
+        .await
+        .expect("a session begins");
     t.commit(work).await;
     (session, refresh)
 }

@@ -26,6 +26,10 @@ const GAUGE_INTERVAL: Duration = Duration::from_secs(15);
 const LONGEST_ACCESS_S: i64 = 43_200 * 60;
 /// A day, milliseconds.
 const DAY_MS: i64 = 86_400_000;
+/// How often the database is told when API tokens and logins were used.
+const USES_INTERVAL: Duration = Duration::from_secs(10);
+/// Milliseconds for which the minutes are kept in which API tokens were used.
+const TOKEN_MINUTES_KEPT_MS: i64 = 2 * 86_400_000;
 /// Milliseconds for which events of the live stream are kept.
 const OUTBOX_KEPT_MS: i64 = 86_400_000;
 
@@ -43,6 +47,7 @@ impl Background {
             tokio::spawn(every(sweep, api.clone(), "sweep", sweep_leases)),
             tokio::spawn(every(PRUNE_INTERVAL, api.clone(), "prune", prune)),
             tokio::spawn(every(PRUNE_INTERVAL, api.clone(), "audit retention", prune_audit)),
+            tokio::spawn(every(USES_INTERVAL, api.clone(), "uses", note_uses)),
             tokio::spawn(every(GAUGE_INTERVAL, api.clone(), "measure", measure)),
             tokio::spawn(every(fold, api.clone(), "fold", move |api| fold_facts(api, Arc::clone(&seen)))),
             tokio::spawn(every(PRUNE_INTERVAL, api.clone(), "prune facts", move |api| prune_facts(api, kept_ms))),
@@ -107,6 +112,7 @@ async fn prune(api: ApiState) -> Result<(), StoreError> {
         most = most.max(work.prune_sessions(sessions_before, PRUNE_BATCH).await?);
         most = most.max(work.prune_login_failures(now.plus_millis(-86_400_000)).await?);
         most = most.max(work.prune_events(now.plus_millis(-OUTBOX_KEPT_MS), PRUNE_BATCH).await?);
+        most = most.max(work.prune_api_token_uses(now.plus_millis(-TOKEN_MINUTES_KEPT_MS), PRUNE_BATCH).await?);
         work.commit(&*api.entropy).await?;
         if most < u64::from(PRUNE_BATCH) {
             return Ok(());
@@ -164,6 +170,11 @@ async fn prune_audit(api: ApiState) -> Result<(), StoreError> {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Tells the database when API tokens and logins were used.
+pub(crate) async fn note_uses(api: ApiState) -> Result<(), StoreError> {
+    api.uses.flush(&api.store, api.clock.now(), &*api.entropy).await
 }
 
 async fn measure(api: ApiState) -> Result<(), StoreError> {

@@ -18,7 +18,7 @@ use http_api::metrics::Metrics;
 use http_api::state::{Lending, Policy};
 use http_api::{ApiState, App, BuildInfo, HttpSettings, Services};
 use kernel::{Clock, Entropy, Money, SystemClock, SystemEntropy};
-use persistence::{Directory, Pipeline, PipelineOptions, Store, StoreError, StoreOptions};
+use persistence::{CredentialUses, Directory, Pipeline, PipelineOptions, Store, StoreError, StoreOptions};
 use tokio::task::JoinHandle;
 use vault::Vault;
 
@@ -186,6 +186,9 @@ impl Server {
         let Self { listener, app, api, store, writer, background, .. } = self;
         listener.serve(app, stop).await;
         drop(background);
+        if let Err(error) = crate::background::note_uses(api.clone()).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the last uses of tokens were not noted");
+        }
         drop(api);
         // The pipeline ends when its last handle is gone; a connection that would not end holds one for a moment longer
         let _ = tokio::time::timeout(Duration::from_secs(5), writer).await;
@@ -215,6 +218,7 @@ fn services(
         store: store.clone(),
         pipeline,
         directory: Directory::new(store.clone(), DIRECTORY_SIZE),
+        uses: CredentialUses::default(),
         vault: Vault::new(secrets.ring),
         keys: secrets.signing,
         hasher: hasher(config),
@@ -238,6 +242,7 @@ fn services(
             allow_user_agents: config.budget.allow_user_agents,
             allow_http_providers: config.providers.allow_http,
             enforce_password_change: config.auth.enforce_password_change,
+            max_api_tokens: config.auth.max_api_tokens,
         },
         metrics,
         limits: Limits::new(config.limits.settings(), Arc::clone(&clock)),

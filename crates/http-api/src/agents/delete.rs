@@ -19,8 +19,9 @@ const REASON: &str = "the agent was deleted";
 
 /// Deletes an agent
 ///
-/// Its IC token is refused from now on, its open leases are revoked (what they have not reported is in suspense until
-/// somebody settles it), its pending budget requests are cancelled, and what it spent stays on record under its name. Its id then answers 404.
+/// Its IC token and the API tokens made for it are refused from now on, its open leases are revoked (what they have not
+/// reported is in suspense until somebody settles it), its pending budget requests are cancelled, and what it spent stays
+/// on record under its name. Its id then answers 404.
 #[utoipa::path(
     delete,
     path = "/api/v1/agents/{id}",
@@ -38,10 +39,15 @@ pub async fn delete_agent(State(api): State<ApiState>, caller: Caller, params: P
     let deleted = transact!(api, async |work| {
         let before = super::locked(work, id).await?;
         let revoked = revoke_leases(&api, work, &caller, id).await?;
+        let tokens = work.revoke_api_tokens_of_agent(id).await?;
         work.delete_agent(id).await?.ok_or(ErrorCode::AgentNotFound)?;
         let cancelled = work.cancel_requests_for(id, &caller.user, REASON).await?;
         let mut record = AuditRecord::new("AGENT_DELETED", "agent", id, caller.audit_actor());
-        record.metadata = json!({ "leases_revoked": revoked, "budget_requests_cancelled": cancelled.len() });
+        record.metadata = json!({
+            "leases_revoked": revoked,
+            "api_tokens_revoked": tokens,
+            "budget_requests_cancelled": cancelled.len(),
+        });
         work.audit(record.changed(audited(&before), None));
         note_cancelled(work, &caller, &cancelled);
         Ok(())

@@ -4,6 +4,7 @@ pub mod add_keys;
 pub mod budget_history;
 pub mod create;
 pub mod create_ic_token;
+pub mod create_token;
 pub mod delete;
 pub mod get;
 pub mod get_budget;
@@ -12,6 +13,7 @@ pub mod get_usd_budget;
 mod issue;
 pub mod list;
 pub mod list_keys;
+pub mod list_tokens;
 mod quota;
 mod references;
 pub mod regenerate_ic_token;
@@ -48,6 +50,7 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(remove_key::remove_agent_key))
         .routes(routes!(get_ic_token::get_ic_token, create_ic_token::create_ic_token, revoke_ic_token::revoke_ic_token))
         .routes(routes!(regenerate_ic_token::regenerate_ic_token))
+        .routes(routes!(list_tokens::list_agent_tokens, create_token::create_agent_token))
         .routes(routes!(get_usd_budget::get_agent_budget_usd, set_usd_budget::set_agent_budget_usd))
         .routes(routes!(budget_history::agent_budget_history))
 }

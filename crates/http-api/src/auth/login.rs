@@ -6,11 +6,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use kernel::{ErrorCode, Secret, SessionId};
-use persistence::LoginRecord;
+use persistence::{LoginRecord, SessionOrigin};
 use serde_json::json;
 
 use super::{attempt, session};
-use crate::caller::audit_actor;
+use crate::caller::{audit_actor, session_origin};
 use crate::transact::transact;
 use crate::{ApiError, ApiState, Body, RequestContext, passwords};
 
@@ -48,7 +48,8 @@ pub async fn login(
             let actor = audit_actor(&context, &headers);
             return Err(attempt::failed(&api, &request.email, user.as_ref(), &context, &actor).await?);
         };
-        if let Some(session) = open(&api, &request, record).await? {
+        let origin = session_origin(&context, &headers);
+        if let Some(session) = open(&api, &request, record, &origin).await? {
             context.set_actor(record.user.id.as_str());
             return Ok(Json(session));
         }
@@ -57,7 +58,12 @@ pub async fn login(
 }
 
 /// Begins the session; `None` if the password was changed while it was being checked.
-async fn open(api: &ApiState, request: &Login, checked: &LoginRecord) -> Result<Option<Session>, ApiError> {
+async fn open(
+    api: &ApiState,
+    request: &Login,
+    checked: &LoginRecord,
+    origin: &SessionOrigin,
+) -> Result<Option<Session>, ApiError> {
     let rehashed = rehash(api, request, checked).await?;
     let id = SessionId::random(&*api.entropy);
     transact!(api, async |work| {
@@ -77,7 +83,7 @@ async fn open(api: &ApiState, request: &Login, checked: &LoginRecord) -> Result<
         let now = work.now();
         let pair = session::pair(api, work, &user, &id).await?;
         let hash: &TokenHash = &pair.refresh_hash;
-        work.create_session(&id, &user.id, hash, pair.refresh_expires_at).await?;
+        work.create_session(&id, &user.id, origin, hash, pair.refresh_expires_at).await?;
         work.touch_last_login(&user.id).await?;
         Ok(Some(session::body(&pair, &user, now)))
     })

@@ -4,6 +4,9 @@
 
 mod attempt;
 pub mod change_password;
+pub mod end_session;
+pub mod end_sessions;
+pub mod list_sessions;
 pub mod login;
 pub mod logout;
 pub mod refresh;
@@ -26,4 +29,6 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(logout::logout))
         .routes(routes!(validate::validate_token))
         .routes(routes!(change_password::change_password))
+        .routes(routes!(list_sessions::list_sessions, end_sessions::end_other_sessions))
+        .routes(routes!(end_session::end_session))
 }

@@ -7,11 +7,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use kernel::{ErrorCode, Secret};
+use persistence::SessionOrigin;
 use serde_json::json;
 
 use super::session;
 use crate::bearer::bearer;
-use crate::caller::disabled;
+use crate::caller::{disabled, session_origin};
 use crate::transact::transact;
 use crate::{ApiError, ApiState, Body, RequestContext};
 
@@ -39,7 +40,7 @@ pub async fn refresh_session(
 ) -> Result<Json<Session>, ApiError> {
     let request: RefreshTokenBody = body.read()?;
     let hash = presented(&request, &headers).ok_or(ErrorCode::AuthMissingToken)?;
-    exchange(&api, &context, &hash).await?.map(Json)
+    exchange(&api, &context, &session_origin(&context, &headers), &hash).await?.map(Json)
 }
 
 /// The hash of the refresh token in the body or, failing that, in the header.
@@ -51,6 +52,7 @@ fn presented(request: &RefreshTokenBody, headers: &HeaderMap) -> Option<TokenHas
 async fn exchange(
     api: &ApiState,
     context: &RequestContext,
+    origin: &SessionOrigin,
     hash: &TokenHash,
 ) -> Result<Result<Session, ApiError>, ApiError> {
     let known = api.store.refresh_token(hash).await?.ok_or(ErrorCode::AuthInvalidToken)?;
@@ -84,6 +86,7 @@ async fn exchange(
             }
         }
         let pair = session::pair(api, work, &user, &stored.session).await?;
+        work.continue_session(&stored.session, origin).await?;
         work.add_refresh_token(&stored.session, &pair.refresh_hash, pair.refresh_expires_at).await?;
         Ok(Ok(session::body(&pair, &user, now)))
     })

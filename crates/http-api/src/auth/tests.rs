@@ -1,9 +1,12 @@
 //! Logging in as a client sees it.
 
+mod sessions;
+
 use auth::Role;
 use axum::body::Body as HttpBody;
 use axum::http::{Method, Request};
 use kernel::{Secret, Timestamp};
+use persistence::SessionOrigin;
 use serde_json::{Value, json};
 
 use crate::state::Policy;
@@ -213,7 +216,10 @@ async fn a_token_of_a_session_nobody_knows_is_not_valid() {
     t.get(pair.access.expose(), "/api/v1/users").await.refused(401, "AUTH_INVALID_TOKEN");
     // The session is somebody else's
     let hash = auth::TokenHash::of("r");
-    t.write(async |work| work.create_session(&session, &ada, &hash, Timestamp::MAX).await.expect("stored")).await;
+    t.write(async |work| {
+        work.create_session(&session, &ada, &SessionOrigin::default(), &hash, Timestamp::MAX).await.expect("stored")
+    })
+    .await;
     t.get(pair.access.expose(), "/api/v1/users").await.refused(401, "AUTH_INVALID_TOKEN");
 }
 

@@ -69,7 +69,7 @@ async fn attempt(
     let wish = request.provider.as_deref();
     let chosen = key::choose(agent, request.provider_key_id, wish, ErrorCode::NoProviderKey)?;
     // Opened before anything is written: a key that cannot be opened must leave the books untouched
-    let secret = key::open(api, chosen)?;
+    let secret = key::open(api, &chosen.key)?;
     if !repeated {
         quota::refuse_full(api, agent).await?;
     }
@@ -150,7 +150,7 @@ async fn borrow(
         ttl_ms: api.lending.ttl_ms,
         provider: chosen.key.provider.clone(),
         provider_key_id: chosen.key.id,
-        base_url: key::base_url(chosen),
+        base_url: key::base_url(&chosen.key),
         epoch: lease.epoch,
         duplicate,
     }))

@@ -2,7 +2,7 @@
 
 use budget_protocol::FrozenDetails;
 use kernel::{ErrorCode, ProviderKeyId, Secret};
-use persistence::{AgentPicture, KeyWish, NoKey, PictureKey};
+use persistence::{AgentPicture, KeyWish, NoKey, PictureKey, SealedProviderKey};
 use serde_json::json;
 use vault::Binding;
 
@@ -46,14 +46,14 @@ pub(super) fn choose<'a>(
 }
 
 /// Opens the stored secret; it is CPU work of a few microseconds.
-pub(super) fn open(api: &ApiState, key: &PictureKey) -> Result<Secret<String>, ApiError> {
-    let binding = Binding { kind: SECRET_KIND, id: &key.key.secret_ref };
-    api.vault.open(binding, &key.key.secret).map_err(|e| ApiError::from(ErrorCode::CryptoUnavailable).cause(e))
+pub(crate) fn open(api: &ApiState, key: &SealedProviderKey) -> Result<Secret<String>, ApiError> {
+    let binding = Binding { kind: SECRET_KIND, id: &key.secret_ref };
+    api.vault.open(binding, &key.secret).map_err(|e| ApiError::from(ErrorCode::CryptoUnavailable).cause(e))
 }
 
 /// A provider's address as runtimes want it: they append `/v1/…` themselves.
-pub(super) fn base_url(key: &PictureKey) -> Option<String> {
-    let url = key.key.base_url.as_deref()?.trim_end_matches('/');
+pub(crate) fn base_url(key: &SealedProviderKey) -> Option<String> {
+    let url = key.base_url.as_deref()?.trim_end_matches('/');
     let url = url.strip_suffix("/v1").unwrap_or(url).trim_end_matches('/');
     (!url.is_empty()).then(|| url.to_owned())
 }

@@ -3,7 +3,7 @@
 pub mod agent_caller;
 pub mod give_back;
 pub mod handshake;
-mod key;
+pub(crate) mod key;
 pub mod provider_key;
 pub(crate) mod quota;
 pub mod refresh;

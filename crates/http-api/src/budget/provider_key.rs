@@ -87,7 +87,7 @@ async fn attempt(api: &ApiState, agent: &AgentPicture, actor: &AuditActor) -> Re
     let chosen = key::choose(agent, None, None, ErrorCode::NoProviderAssigned)?;
     quota::refuse_full(api, agent).await?;
     refuse_without_money(api, agent).await?;
-    let secret = key::open(api, chosen)?;
+    let secret = key::open(api, &chosen.key)?;
     let record = AuditRecord::new("PROVIDER_KEY_FETCHED", "provider_key", chosen.key.id, actor);
     let item = Item {
         directory_version: Some(agent.version),
@@ -99,7 +99,7 @@ async fn attempt(api: &ApiState, agent: &AgentPicture, actor: &AuditActor) -> Re
         Ok(_) => Ok(Some(KeyResponse {
             provider_key: secret.expose().clone(),
             provider: chosen.key.provider.clone(),
-            base_url: key::base_url(chosen),
+            base_url: key::base_url(&chosen.key),
             provider_key_id: chosen.key.id.0,
             epoch: agent.epoch,
         })),

@@ -1,10 +1,12 @@
 //! Whether a user's token is taken, and who holds it.
 
+use auth::api_token::ApiTokenError;
 use auth::session::AccessError;
 use auth::{Role, api_token, session};
 use kernel::{SessionId, Timestamp, UserId};
 use persistence::StoreError;
 
+use super::CallerToken;
 use crate::ApiState;
 
 /// Who holds a token, as the store has them now.
@@ -16,6 +18,8 @@ pub(crate) struct Holder {
     pub(crate) must_change_password: bool,
     /// The login it belongs to; `None` for an API token.
     pub(crate) session: Option<SessionId>,
+    /// The API token it is; `None` for a login.
+    pub(crate) token: Option<CallerToken>,
     /// When it ends, if it does.
     pub(crate) expires_at: Option<Timestamp>,
 }
@@ -27,7 +31,7 @@ pub(crate) enum Refusal {
     Invalid,
     /// Its end has come.
     Expired { at: Timestamp },
-    /// Its login ended.
+    /// Its login ended, or it was revoked.
     Revoked { at: Timestamp },
     /// Its owner is suspended or deleted.
     Disabled,
@@ -40,8 +44,7 @@ pub(crate) async fn examine(
     now: Timestamp,
 ) -> Result<Result<Holder, Refusal>, StoreError> {
     if api_token::looks_like(token) {
-        // API tokens are not stored yet, so none is known. They will be looked up here, by `api_token::parse`.
-        return Ok(Err(Refusal::Invalid));
+        return examine_api_token(api, token, now).await;
     }
     let access = match session::verify(&api.keys.sessions, token, now) {
         Ok(access) => access,
@@ -66,6 +69,36 @@ pub(crate) async fn examine(
         name: principal.username,
         must_change_password: principal.must_change_password,
         session: Some(access.session),
+        token: None,
         expires_at: Some(access.expires_at),
+    }))
+}
+
+async fn examine_api_token(api: &ApiState, token: &str, now: Timestamp) -> Result<Result<Holder, Refusal>, StoreError> {
+    let Some(hash) = api_token::parse(token) else { return Ok(Err(Refusal::Invalid)) };
+    let Some(principal) = api.store.api_token_principal(&hash).await? else { return Ok(Err(Refusal::Invalid)) };
+    let (token, owner) = (principal.token, principal.owner);
+    // Before the token's end, for the same reason: deleting somebody revokes their tokens too
+    if !owner.is_active {
+        return Ok(Err(Refusal::Disabled));
+    }
+    match token.record().check(now) {
+        Ok(()) => {}
+        Err(ApiTokenError::Revoked { at }) => return Ok(Err(Refusal::Revoked { at })),
+        Err(ApiTokenError::Expired { at }) => return Ok(Err(Refusal::Expired { at })),
+    }
+    let expires_at = token.expires_at;
+    let Some(token) = CallerToken::new(token) else {
+        return Err(StoreError::Corrupt("the scopes of an API token cannot be read".to_owned()));
+    };
+    Ok(Ok(Holder {
+        user: owner.user,
+        role: owner.role,
+        email: owner.email,
+        name: owner.username,
+        must_change_password: owner.must_change_password,
+        session: None,
+        token: Some(token),
+        expires_at,
     }))
 }

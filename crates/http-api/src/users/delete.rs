@@ -51,19 +51,22 @@ pub async fn delete_user(
         let before = super::locked(work, &id).await?;
         super::refuse_self(&caller, &id)?;
         if before.deleted_at.is_some() {
-            return Ok(body(user_body(before, work.now()), Vec::new(), 0));
+            return Ok(body(user_body(before, work.now()), Vec::new(), 0, 0));
         }
         super::refuse_last_admin(&admins, &id)?;
+        super::refuse_fallen(&caller, &admins)?;
         check_heir(work, &id, &heir).await?;
         let moved = work.reassign_agents(&id, &heir).await?;
         work.delete_user(&id).await?;
+        // Tokens before sessions, as whoever notes their last uses takes them
+        let tokens = work.revoke_api_tokens_of_user(&id).await?;
         work.end_sessions_of(&id, None, "user_deleted").await?;
         let cancelled = work.cancel_requests_of(&id, &caller.user, REASON).await?;
         let after = super::locked(work, &id).await?;
         let mut record = AuditRecord::new("USER_DELETED", "user", &id, caller.audit_actor())
             .changed(audited(&before), audited(&after));
         let agents: Vec<i64> = moved.iter().map(|agent| agent.id.0).collect();
-        record.metadata = json!({ "reassigned_to": heir, "agents": agents });
+        record.metadata = json!({ "reassigned_to": heir, "agents": agents, "api_tokens_revoked": tokens });
         work.audit(record);
         note_cancelled(work, &caller, &cancelled);
         let agents = moved.into_iter().map(|agent| ReassignedAgent {
@@ -72,7 +75,7 @@ pub async fn delete_user(
             new_owner_id: heir.clone(),
             new_project_id: agent.project,
         });
-        Ok(body(user_body(after, work.now()), agents.collect(), cancelled.len()))
+        Ok(body(user_body(after, work.now()), agents.collect(), cancelled.len(), tokens.len()))
     });
     let deleted = deleted.await?;
     for agent in &deleted.agents_affected {
@@ -90,14 +93,18 @@ async fn check_heir(work: &mut Work, deleted: &UserId, heir: &UserId) -> Result<
     Err(ApiError::field("reassign_to", "must be another active user").into())
 }
 
-fn body(user: api_types::users::User, agents: Vec<ReassignedAgent>, requests_cancelled: usize) -> DeletedUser {
+fn body(
+    user: api_types::users::User,
+    agents: Vec<ReassignedAgent>,
+    requests_cancelled: usize,
+    tokens_revoked: usize,
+) -> DeletedUser {
     DeletedUser {
         user,
         success: true,
         agents_count: agents.len() as u64,
         agents_affected: agents,
         budget_requests_cancelled: requests_cancelled as u64,
-        // API tokens are not stored yet
-        api_tokens_revoked: 0,
+        api_tokens_revoked: tokens_revoked as u64,
     }
 }

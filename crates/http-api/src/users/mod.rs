@@ -69,6 +69,12 @@ fn refuse_self(caller: &Caller, id: &UserId) -> Result<(), Stop> {
     if caller.owns(id) { Err(ErrorCode::SelfModificationForbidden.into()) } else { Ok(()) }
 }
 
+/// Refuses an admin who was one a moment ago: of three who remove each other in a circle at once, the removed remove
+/// nobody. `admins` must have been locked before; ask [`refuse_last_admin`] first, which says more.
+fn refuse_fallen(caller: &Caller, admins: &[UserId]) -> Result<(), Stop> {
+    if admins.contains(&caller.user) { Ok(()) } else { Err(ErrorCode::InsufficientPermissions.into()) }
+}
+
 /// Refuses to take its rights from the only active admin. `admins` must have been locked before the user was.
 fn refuse_last_admin(admins: &[UserId], id: &UserId) -> Result<(), Stop> {
     if matches!(admins, [only] if only == id) { Err(ErrorCode::LastAdmin.into()) } else { Ok(()) }

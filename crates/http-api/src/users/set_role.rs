@@ -42,6 +42,7 @@ pub async fn set_user_role(
         if role != Role::Admin {
             super::refuse_last_admin(&admins, &id)?;
         }
+        super::refuse_fallen(&caller, &admins)?;
         work.set_user_role(&id, role).await?;
         let after = super::locked(work, &id).await?;
         let record = AuditRecord::new("USER_ROLE_CHANGED", "user", &id, caller.audit_actor());

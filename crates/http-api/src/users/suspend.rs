@@ -51,6 +51,7 @@ pub async fn suspend_user(
             return Err(ErrorCode::UserAlreadySuspended.into());
         }
         super::refuse_last_admin(&admins, &id)?;
+        super::refuse_fallen(&caller, &admins)?;
         work.suspend_user(&id).await?;
         work.end_sessions_of(&id, None, "user_suspended").await?;
         if request.freeze_agents {

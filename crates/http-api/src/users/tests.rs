@@ -459,7 +459,7 @@ async fn of_admins_who_remove_each_other_at_once_the_last_one_stays() {
             t.call(method.clone(), &root, &one, Some(body.clone())),
             t.call(method.clone(), &other, &two, Some(body.clone())),
             async {
-                tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+                tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
                 drop(writer);
             },
         );
@@ -468,6 +468,29 @@ async fn of_admins_who_remove_each_other_at_once_the_last_one_stays() {
         refused.refused(409, "LAST_ADMIN");
         assert_eq!(t.audited().await.len(), 1);
     }
+}
+
+#[tokio::test]
+async fn an_admin_who_was_removed_a_moment_ago_removes_nobody_any_more() {
+    let (t, root) = world().await;
+    let (other, third) = (t.persona("other", Role::Admin).await, t.persona("third", Role::Admin).await);
+    let (one, two) = (path(&other.id, ""), path(&third.id, "/role"));
+    let writer = t.api.store.begin(START).await.expect("the only writer");
+    let (first, second, ()) = tokio::join!(
+        t.delete(&root, &one),
+        async {
+            // Behind the other one in the queue for the writer
+            tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+            t.put(&other, &two, json!({"role": "viewer"})).await
+        },
+        async {
+            tokio::time::sleep(std::time::Duration::from_millis(2_200)).await;
+            drop(writer);
+        },
+    );
+    first.expect(200);
+    second.refused(403, "INSUFFICIENT_PERMISSIONS");
+    assert_eq!(t.get(&root, "/api/v1/users?role=admin").await.expect(200)["total"], 2);
 }
 
 #[tokio::test]

@@ -30,6 +30,8 @@ pub struct AuthConfig {
     pub refresh_ttl_s: u32,
     /// Whether a user who must change the password can do nothing else before.
     pub enforce_password_change: bool,
+    /// How many API tokens that can be used one user may have.
+    pub max_api_tokens: u32,
     /// The cost of a password hash: each step doubles the work.
     pub bcrypt_cost: u32,
     /// Failed logins in a row after which an account is locked.
@@ -48,6 +50,7 @@ impl Default for AuthConfig {
             access_ttl_s: 28_800,
             refresh_ttl_s: 2_592_000,
             enforce_password_change: false,
+            max_api_tokens: 50,
             bcrypt_cost: PasswordHasher::DEFAULT_COST,
             lockout_failures: 10,
             lockout_s: 1_800,
@@ -61,6 +64,7 @@ impl AuthConfig {
         problems.one_of("auth.ic_token_secret", self.ic_token_secret.is_some(), self.ic_token_secret_file.is_some());
         problems.range("auth.access_ttl_s", self.access_ttl_s, 1, 31_536_000);
         problems.range("auth.refresh_ttl_s", self.refresh_ttl_s, 1, 315_360_000);
+        problems.range("auth.max_api_tokens", self.max_api_tokens, 1, 10_000);
         let [least, most] = [PasswordHasher::MIN_COST, PasswordHasher::MAX_COST];
         problems.range("auth.bcrypt_cost", self.bcrypt_cost, least, most);
         problems.range("auth.lockout_failures", self.lockout_failures, 1, 1_000_000);

@@ -47,7 +47,7 @@ async fn its_open_leases_are_revoked_with_their_rest_in_suspense() {
     let entry = w.t.audit_log().await.pop().expect("an entry");
     assert_eq!(
         serde_json::from_str::<Value>(&entry.metadata).ok(),
-        Some(json!({"leases_revoked": 2, "budget_requests_cancelled": 0}))
+        Some(json!({"leases_revoked": 2, "api_tokens_revoked": [], "budget_requests_cancelled": 0}))
     );
     let check = w.t.api.store.verify_ledger().await.expect("the books are read");
     assert!(check.is_ok(), "{check:?}");

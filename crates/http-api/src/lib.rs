@@ -51,9 +51,11 @@
 //! | [`mod@audit`] | who did what |
 //! | [`events`], `otlp`, [`traces`] | what agents tell of their LLM requests, and what is known of each |
 //! | [`mod@settings`] | what users, projects and the installation have set |
+//! | [`analytics`](mod@analytics) | questions about spending and usage |
 
 pub mod agents;
 mod alias;
+pub mod analytics;
 pub mod audit;
 pub mod auth;
 pub mod bearer;

@@ -49,6 +49,7 @@ mod pipeline;
 mod plans;
 mod projects;
 mod provider_keys;
+mod questions;
 mod requests;
 mod rows;
 mod sessions;
@@ -91,6 +92,9 @@ pub use pipeline::{BatchStats, Observer, Pipeline, PipelineOptions};
 pub use projects::{NewProject, Project, ProjectChange, ProjectKey};
 pub use provider_keys::{
     HeldKey, KeyHolder, KeyUses, NewProviderKey, ProviderKey, ProviderKeyChange, ProviderKeyFilter, SealedProviderKey,
+};
+pub use questions::{
+    CostSpread, Failure, Group, GroupCursor, GroupPage, Inquiry, Key, LatencySpread, ListedFact, QuestionFilter,
 };
 pub use sessions::{Principal, StoredRefreshToken};
 pub use settings::{SettingsOf, SettingsStamp};

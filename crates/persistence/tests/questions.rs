@@ -124,7 +124,7 @@ impl World {
                 at,
                 input: dice.int(5_000),
                 output: dice.int(1_000_000_000),
-                // Three of the largest do not fit into 64 bits of nano-dollars
+                // The largest there may be
                 cost: if dice.one_in(200) { Money::MAX_CALL.nanos() } else { dice.int(5_000_000) },
                 latency: (!dice.one_in(3)).then(|| 1 + dice.int(60_000)),
                 error: if failed { *dice.of(&[None, Some("timeout"), Some("rate_limit")]) } else { None },

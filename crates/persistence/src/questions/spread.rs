@@ -212,20 +212,20 @@ fn facts_question(
 }
 
 /// Where extremes are read from.
-struct From {
+struct Origin {
     table: &'static str,
     mine: &'static str,
     least: &'static str,
     largest: &'static str,
 }
 
-const CELLS: From = From {
+const CELLS: Origin = Origin {
     table: "rollups AS r",
     mine: "r.level = piece.what AND r.bucket_start >= piece.lo AND r.bucket_start < piece.hi",
     least: "r.min_cost",
     largest: "r.max_cost",
 };
-const FACTS: From = From {
+const FACTS: Origin = Origin {
     table: "facts AS r",
     mine: "r.occurred_at >= piece.lo AND r.occurred_at < piece.hi",
     least: "r.cost",
@@ -234,7 +234,7 @@ const FACTS: From = From {
 
 fn extremes_question(
     backend: Backend,
-    of: &From,
+    of: &Origin,
     filter: &QuestionFilter,
     pieces: &[Numbered],
 ) -> (Arc<str>, Vec<Value>) {

@@ -31,6 +31,7 @@ const STEPS: &[Step] = steps! {
     3 "0003_requests_limits";
     4 "0004_settings_audit";
     5 "0005_analytics";
+    7 "0007_rollup_extra";
 };
 
 /// The steps in one dialect. Each runs in a transaction; sqlx keeps their checksums and, on PostgreSQL, takes an

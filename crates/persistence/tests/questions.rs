@@ -287,6 +287,11 @@ fn key(series: &Series, dimension: Dimension) -> Key {
 
 fn random_filter(dice: &mut Dice) -> QuestionFilter {
     let mut filter = QuestionFilter::default();
+    // Of everybody, as administrators mostly ask
+    if dice.one_in(4) {
+        filter.models = if dice.one_in(2) { vec!["gpt-5".to_owned()] } else { Vec::new() };
+        return filter;
+    }
     if dice.one_in(2) {
         filter.visible_to = Visibility::Of(uid(*dice.of(&["user_anna", "user_bert", "user_carl", "user_none"])));
     }
@@ -438,6 +443,23 @@ on_both_backends! {
             let sums = inquiry.sums(&all, &[Dimension::Model], &[(from, to)]).await.expect("answered");
             assert_eq!(sums, world.sums(&all, &[Dimension::Model], &[(moved(from), moved(to))]), "round {round}");
         }
+    }
+
+    async fn sums_over_all_agents_follow_the_roll_ups_whatever_becomes_of_them(t: TestStore) {
+        let mut dice = Dice(7);
+        let world = World::random(&t, &mut dice, 400).await;
+        let changed = "UPDATE rollups SET requests = requests + 1, cost = cost + 999999999 WHERE series_no % 3 = 0; \
+            UPDATE rollups SET min_cost = 0 WHERE series_no % 3 = 1; DELETE FROM rollups WHERE series_no % 5 = 1;";
+        t.execute(changed).await;
+        let range = (Timestamp::EPOCH, t.now().plus_millis(DAY_MS));
+        let by = [Dimension::Model, Dimension::Provider];
+        let mut inquiry = t.store.inquire(t.now()).await.expect("opened");
+        let overall = inquiry.sums(&QuestionFilter::default(), &by, &[range]).await.expect("answered");
+        // Naming every agent, it is the agents' own cells that are read
+        let agents = world.owners.keys().map(|agent| AgentId(*agent)).collect();
+        let each = QuestionFilter { agents, ..QuestionFilter::default() };
+        assert_eq!(overall, inquiry.sums(&each, &by, &[range]).await.expect("answered"));
+        assert_ne!(overall, world.sums(&each, &by, &[range]), "they have changed");
     }
 
     async fn facts_are_listed_youngest_first_and_failures_by_their_number(t: TestStore) {

@@ -4,6 +4,9 @@
 //! put together from roll-ups by [`analytics::pieces`], so an answer costs as much as it has buckets and groups; only less
 //! than a quarter of an hour at each end of a range is read fact by fact.
 //!
+//! What is asked of providers, models and outcomes alone, of everybody, is answered from sums over all agents
+//! (`rollup_overall`), which the database keeps beside the roll-ups.
+//!
 //! Who may not see everything sees the facts of agents they own now; a filter narrows that further and never widens it.
 
 mod failures;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use analytics::{CallStatus, Dimension, Level, Measures, pieces};
+use analytics::{CallStatus, Dimension, Level, Measures, Piece, pieces};
 use kernel::Timestamp;
 
 use super::text::{Numbered, Text, apart};
@@ -68,9 +68,14 @@ impl Inquiry {
             let (from, to) = self.kept(*range, Level::Quarter);
             numbered.extend(pieces(from, to, self.now, &self.folded).into_iter().map(|piece| (bucket, piece)));
         }
-        let (cells, facts) = apart(numbered);
+        let (mut cells, facts) = apart(numbered);
+        let mut overall = Vec::new();
+        if is_overall(filter, by) {
+            let backend = self.tx.backend();
+            (overall, cells) = cells.into_iter().partition(|(_, piece)| has_overall(backend, piece));
+        }
         let mut groups: BTreeMap<(usize, Vec<Key>), Measures> = BTreeMap::new();
-        for (pieces, of) in [(cells, Of::Cells), (facts, Of::Facts)] {
+        for (pieces, of) in [(overall, Of::Overall), (cells, Of::Cells), (facts, Of::Facts)] {
             for pieces in pieces.chunks(AT_ONCE) {
                 let (sql, args) = question(self.tx.backend(), of, filter, by, pieces);
                 for row in self.tx.rows_of(sql, args).await? {
@@ -128,8 +133,67 @@ pub(super) fn key_of(row: &Row, index: usize, dimension: Dimension) -> Result<Ke
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Of {
+    /// Cells over all agents.
+    Overall,
     Cells,
     Facts,
+}
+
+/// Whether nothing is asked about but providers, models and outcomes, of everybody.
+fn is_overall(filter: &QuestionFilter, by: &[Dimension]) -> bool {
+    let all = QuestionFilter {
+        providers: filter.providers.clone(),
+        models: filter.models.clone(),
+        status: filter.status,
+        ..QuestionFilter::default()
+    };
+    let known = |dimension: &Dimension| matches!(dimension, Dimension::Provider | Dimension::Model | Dimension::Status);
+    *filter == all && by.iter().all(known)
+}
+
+/// Whether the cells of the piece are there over all agents: on PostgreSQL, not those of a quarter of an hour.
+fn has_overall(backend: Backend, piece: &Piece) -> bool {
+    match piece {
+        Piece::Cells { level, .. } => backend == Backend::Sqlite || *level != Level::Quarter,
+        Piece::Facts { .. } => false,
+    }
+}
+
+/// As [`question`], from the cells over all agents, which have the names of their series in them.
+fn overall_question(
+    backend: Backend,
+    filter: &QuestionFilter,
+    by: &[Dimension],
+    pieces: &[Numbered],
+) -> (Arc<str>, Vec<Value>) {
+    let columns = columns_of("piece.bucket", by);
+    let mut text = Text::new(backend);
+    text.with_pieces(pieces).push(" SELECT ").push(&columns);
+    for name in ["requests", "input_tokens", "output_tokens", "usd", "nanos"] {
+        text.push(&format!(", CAST(SUM(s.{name}) AS BIGINT)"));
+    }
+    let mine = |table: &str| {
+        format!("{table}.level = piece.what AND {table}.bucket_start >= piece.lo AND {table}.bucket_start < piece.hi")
+    };
+    match backend {
+        Backend::Sqlite => {
+            text.push(" FROM piece CROSS JOIN rollup_overall AS s WHERE ").push(&mine("s")).series_of(filter, " AND ");
+        }
+        Backend::Postgres => {
+            // OFFSET keeps it stretch by stretch
+            text.push(" FROM piece CROSS JOIN LATERAL (SELECT o.* FROM rollup_overall AS o WHERE ").push(&mine("o"));
+            text.push(" OFFSET 0) AS s").series_of(filter, " WHERE ");
+        }
+    }
+    text.push(" GROUP BY ").push(&columns);
+    text.finish()
+}
+
+fn columns_of(bucket: &'static str, by: &[Dimension]) -> String {
+    let mut columns = vec![bucket];
+    columns.extend(by.iter().map(|dimension| column(*dimension)));
+    columns.push("s.status");
+    columns.join(", ")
 }
 
 /// First what each series adds up to, then along the dimensions: there are many more rows than series. PostgreSQL is
@@ -142,6 +206,7 @@ fn question(
     pieces: &[Numbered],
 ) -> (Arc<str>, Vec<Value>) {
     let (table, mine, requests) = match of {
+        Of::Overall => return overall_question(backend, filter, by, pieces),
         Of::Cells => {
             let mine = "r.level = piece.what AND r.bucket_start >= piece.lo AND r.bucket_start < piece.hi";
             ("rollups AS r", mine, "r.requests")
@@ -180,10 +245,7 @@ fn question(
             text.push(" FROM ").push(table).push(" WHERE ").push(mine).push(" GROUP BY r.series_no) AS x");
         }
     }
-    let mut columns: Vec<&str> = vec!["part.bucket"];
-    columns.extend(by.iter().map(|dimension| column(*dimension)));
-    columns.push("s.status");
-    let columns = columns.join(", ");
+    let columns = columns_of("part.bucket", by);
     text.push(") SELECT ").push(&columns);
     for (_, name) in sums {
         text.push(&format!(", CAST(SUM(part.{name}) AS BIGINT)"));
@@ -204,6 +266,10 @@ pub(super) fn questions(filter: &QuestionFilter) -> Vec<(&'static str, Arc<str>)
     let facts = super::text::facts_between(from, to);
     let by = [Dimension::Agent, Dimension::Model];
     vec![
+        (
+            "sums over all agents",
+            question(Backend::Sqlite, Of::Overall, &QuestionFilter::default(), &by[1..], &[(0, cells)]).0,
+        ),
         ("sums over cells", question(Backend::Sqlite, Of::Cells, filter, &by, &[(0, cells)]).0),
         ("sums over facts", question(Backend::Sqlite, Of::Facts, filter, &by, &[(0, facts)]).0),
     ]

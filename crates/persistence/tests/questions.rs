@@ -293,13 +293,13 @@ fn random_filter(dice: &mut Dice) -> QuestionFilter {
         return filter;
     }
     if dice.one_in(2) {
-        filter.visible_to = Visibility::Of(uid(*dice.of(&["user_anna", "user_bert", "user_carl", "user_none"])));
+        filter.visible_to = Visibility::Of(uid(dice.of::<&str>(&["user_anna", "user_bert", "user_carl", "user_none"])));
     }
     if dice.one_in(4) {
         filter.agents = (0..1 + dice.int(3)).map(|_| AgentId(1 + dice.int(8))).collect();
     }
     if dice.one_in(6) {
-        filter.owners = vec![uid(*dice.of(&["user_anna", "user_carl"]))];
+        filter.owners = vec![uid(dice.of::<&str>(&["user_anna", "user_carl"]))];
     }
     if dice.one_in(6) {
         filter.projects = vec![pid("proj_a"), pid("proj_none")];

@@ -28,10 +28,10 @@ impl RiskLevel {
     pub const fn of(used: Percent) -> Self {
         match used.hundredths() {
             ..5_000 => Self::Low,
-            ..8_000 => Self::Medium,
-            ..9_500 => Self::High,
-            ..10_000 => Self::Critical,
-            _ => Self::Exhausted,
+            5_000..8_000 => Self::Medium,
+            8_000..9_500 => Self::High,
+            9_500..10_000 => Self::Critical,
+            10_000.. => Self::Exhausted,
         }
     }
 }

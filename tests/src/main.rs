@@ -12,6 +12,7 @@ mod caps;
 mod client;
 mod control;
 mod crash;
+mod events;
 mod health;
 mod hostile;
 mod money;

@@ -188,7 +188,10 @@ impl Intake {
                 return Err(ErrorCode::PayloadTooLarge.into());
             }
             if length > SMALL_BYTES && permit.is_none() {
-                let kib = u32::try_from(rules.max_bytes >> 10).unwrap_or(u32::MAX);
+                // A body of a stated length has that length; of another one nobody knows
+                let stated = declared.exact().and_then(|length| usize::try_from(length).ok());
+                let most = stated.unwrap_or(rules.max_bytes).min(rules.max_bytes);
+                let kib = u32::try_from(most.div_ceil(1 << 10)).unwrap_or(u32::MAX);
                 permit = Some(self.allowance.try_acquire_many(kib).map_err(|_| ApiError::overloaded())?);
             }
             bytes.extend_from_slice(&data);

@@ -9,7 +9,7 @@ use analytics::CallStatus;
 use kernel::{AgentId, LeaseId, Money, ProjectId, ProviderKeyId, Timestamp, UserId};
 
 use crate::db::{Row, Value, args, statements};
-use crate::facts::source_of;
+use crate::facts::{hash_of, source_of};
 use crate::listing::{Visibility, number_rows};
 use crate::slice::{BadCursor, Slice};
 use crate::{Store, StoreError};
@@ -392,13 +392,6 @@ pub(crate) fn named_question(wanted: &TraceFilter, after: Option<TraceCursor>, l
     text.one_of("f.request_id", wanted.requests.iter().map(String::as_str)).series(wanted).fact(wanted, after);
     text.push(" ORDER BY f.occurred_at DESC, f.id DESC LIMIT ").bind(i64::from(limit));
     text.finish()
-}
-
-/// A name as it is stored, see `fact_ids`.
-fn hash_of(name: &str) -> [u8; 16] {
-    use sha2::{Digest, Sha256};
-    let digest: [u8; 32] = Sha256::digest(name.as_bytes()).into();
-    std::array::from_fn(|at| digest[at])
 }
 
 #[cfg(test)]

@@ -50,7 +50,6 @@ fn statuses(answer: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-#[ignore = "until facts are written"]
 async fn a_new_event_is_accepted_and_a_known_one_is_a_duplicate_whatever_it_says() {
     let w = World::new().await;
     let (agent, token) = w.spender(&w.ada).await;
@@ -103,7 +102,6 @@ async fn a_users_token_and_a_refresh_token_are_no_ic_tokens() {
 }
 
 #[tokio::test]
-#[ignore = "until facts are written"]
 async fn a_frozen_agent_is_heard() {
     let w = World::new().await;
     let (agent, token) = w.spender(&w.ada).await;
@@ -128,7 +126,6 @@ async fn a_lease_of_another_agent_is_ignored_and_one_of_ones_own_is_charged() {
 }
 
 #[tokio::test]
-#[ignore = "until facts are written"]
 async fn a_report_and_an_event_of_one_call_are_charged_once() {
     let w = World::new().await;
     let (agent, token) = w.spender(&w.ada).await;
@@ -140,7 +137,6 @@ async fn a_report_and_an_event_of_one_call_are_charged_once() {
 }
 
 #[tokio::test]
-#[ignore = "until facts are written"]
 async fn a_batch_tells_what_became_of_each_of_its_events() {
     let w = World::new().await;
     let (_, token) = w.spender(&w.ada).await;
@@ -208,7 +204,6 @@ async fn the_shared_token_stands_in_the_body_or_in_the_header_and_matters_only_w
 }
 
 #[tokio::test]
-#[ignore = "until facts are written"]
 async fn a_batch_has_a_thousand_events_at_most() {
     let w = World::new().await;
     let (_, token) = w.spender(&w.ada).await;

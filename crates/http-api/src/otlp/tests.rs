@@ -107,7 +107,6 @@ async fn the_official_messages_are_understood_without_their_contents() {
 }
 
 #[tokio::test]
-#[ignore = "until facts are written"]
 async fn a_span_is_booked_once_however_often_it_is_exported() {
     let w = World::new().await;
     let (agent, token) = w.spender(&w.ada).await;
@@ -169,7 +168,6 @@ async fn json_is_taken_and_answered() {
 }
 
 #[tokio::test]
-#[ignore = "until facts are written"]
 async fn nothing_of_a_span_but_its_figures_is_stored() {
     let w = World::new().await;
     let (_, token) = w.spender(&w.ada).await;

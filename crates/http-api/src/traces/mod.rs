@@ -4,6 +4,8 @@ mod export;
 mod get;
 mod list;
 mod shape;
+#[cfg(test)]
+mod tests;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;

@@ -33,7 +33,7 @@ pub(super) fn hot_statements() -> Vec<(&'static str, &'static crate::db::Sql)> {
 }
 
 /// A name as it is stored.
-pub(super) fn hash_of(name: &str) -> [u8; 16] {
+pub(crate) fn hash_of(name: &str) -> [u8; 16] {
     let digest: [u8; 32] = Sha256::digest(name.as_bytes()).into();
     std::array::from_fn(|at| digest[at])
 }

@@ -44,6 +44,7 @@ use crate::{Extra, Item};
 pub(crate) use calls::Calls;
 pub use check::{RollupCheck, WrongCell};
 pub use fold::{Fold, Folding};
+pub(crate) use load::hash_of;
 pub use read::ScopeSums;
 pub use retention::FACTS_KEPT_AT_LEAST_MS;
 pub(crate) use series::{Series, SeriesCache, SeriesKey};

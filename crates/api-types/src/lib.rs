@@ -7,6 +7,7 @@
 //! One module for each kind of thing; what several of them share is in [`shared`], [`figures`] and [`paging`].
 
 pub mod agents;
+pub mod analytics;
 pub mod audit;
 pub mod auth;
 pub mod budget_requests;

@@ -76,6 +76,11 @@ pub trait Source: Send + 'static {
     /// What comes.
     type Row: Row;
 
+    /// The columns, where not all of [`Row::COLUMNS`] were asked for.
+    fn columns(&self) -> Vec<&'static str> {
+        Self::Row::COLUMNS.to_vec()
+    }
+
     /// The next rows; none at the end.
     fn next(&mut self) -> impl Future<Output = Result<Vec<Self::Row>, ApiError>> + Send;
 }
@@ -85,7 +90,7 @@ pub trait Source: Send + 'static {
 /// # Errors
 /// 500 where a row cannot be written, which is a defect.
 pub fn file<R: Row>(format: Format, name: &'static str, rows: &[R]) -> Result<Response, ApiError> {
-    let mut writer = Writer::new(format);
+    let mut writer = Writer::new(format, R::COLUMNS.to_vec());
     let mut text = writer.rows(rows)?;
     text.extend_from_slice(writer.end());
     Ok(attachment(format, name, Body::from(text)))
@@ -96,7 +101,7 @@ pub fn file<R: Row>(format: Format, name: &'static str, rows: &[R]) -> Result<Re
 /// # Errors
 /// Those of the source's first rows.
 pub async fn stream<S: Source>(format: Format, name: &'static str, mut source: S) -> Result<Response, ApiError> {
-    let mut writer = Writer::new(format);
+    let mut writer = Writer::new(format, source.columns());
     let first = source.next().await?;
     let text = writer.rows(&first)?;
     let more = !first.is_empty();
@@ -119,18 +124,19 @@ fn attachment(format: Format, name: &str, body: Body) -> Response {
 struct Writer {
     format: Format,
     begun: bool,
+    columns: Vec<&'static str>,
 }
 
 impl Writer {
-    const fn new(format: Format) -> Self {
-        Self { format, begun: false }
+    const fn new(format: Format, columns: Vec<&'static str>) -> Self {
+        Self { format, begun: false, columns }
     }
 
     /// The text of the next rows; the first call begins the file, whether there are any or not.
     fn rows<R: Row>(&mut self, rows: &[R]) -> Result<Vec<u8>, ApiError> {
         let first = !std::mem::replace(&mut self.begun, true);
         match self.format {
-            Format::Csv => csv_text::lines(rows, first).map_err(ApiError::internal),
+            Format::Csv => csv_text::lines(rows, &self.columns, first).map_err(ApiError::internal),
             Format::Json => {
                 let mut text = Vec::with_capacity(rows.len() * 256);
                 for (index, row) in rows.iter().enumerate() {

@@ -51,9 +51,12 @@
 //! | [`mod@audit`] | who did what |
 //! | [`events`], `otlp`, [`traces`] | what agents tell of their LLM requests, and what is known of each |
 //! | [`mod@settings`] | what users, projects and the installation have set |
+//! | [`tokens`], [`keys`] | API tokens; the provider keys that people get by them |
+//! | [`analytics`](mod@analytics) | questions about spending and usage |
 
 pub mod agents;
 mod alias;
+pub mod analytics;
 pub mod audit;
 pub mod auth;
 pub mod bearer;

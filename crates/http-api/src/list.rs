@@ -126,6 +126,14 @@ impl ArrayRequest {
     }
 }
 
+impl ArrayRequest {
+    /// The rows asked for, of a list at hand.
+    pub fn of<T>(self, rows: Vec<T>) -> Vec<T> {
+        let offset = usize::try_from(self.offset()).unwrap_or(usize::MAX);
+        rows.into_iter().skip(offset).take(self.limit() as usize).collect()
+    }
+}
+
 /// A stretch of a cursor list asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CursorRequest {

@@ -49,6 +49,7 @@ mod pipeline;
 mod plans;
 mod projects;
 mod provider_keys;
+mod questions;
 mod requests;
 mod rows;
 mod sessions;
@@ -94,6 +95,11 @@ pub use provider_keys::{
 };
 pub use sessions::{Principal, StoredRefreshToken};
 pub use settings::{SettingsOf, SettingsStamp};
+pub use sessions::{LiveSession, Principal, SessionOrigin, StoredRefreshToken};
+pub use questions::{
+    CostSpread, Failure, Group, GroupCursor, GroupPage, Inquiry, Key, LatencySpread, ListedFact, QuestionFilter,
+};
+pub use sessions::{Principal, StoredRefreshToken};
 pub use slice::{BadCursor, Order, SeqCursor, Slice};
 pub use standing::{BudgetInfo, Standing};
 pub use store::{Store, StoreOptions};

@@ -8,7 +8,7 @@ use sqlx::{Connection as _, Row as _};
 use crate::db::Sql;
 use crate::{
     AuditFilter, Backend, JournalFilter, LeaseFilter, Order, SeqCursor, Store, StoreOptions, TraceFilter, Visibility,
-    audit_log, balance, engine, facts, journal, leases, outbox, sweep, traces, verify, work,
+    audit_log, balance, engine, facts, journal, leases, outbox, questions, sweep, traces, verify, work,
 };
 
 /// The tables that grow, under the names they have in statements.
@@ -253,5 +253,13 @@ async fn the_outbox_is_read_and_pruned_from_its_ends() {
             let plan = planner.plan(&text).await.join("\n");
             assert!(plan.contains("SEARCH h USING INTEGER PRIMARY KEY"), "{name}: {plan}");
         }
+    }
+}
+
+#[tokio::test]
+async fn questions_go_by_index() {
+    let mut planner = Planner::start().await;
+    for (name, sql) in questions::questions() {
+        planner.assert_searches(name, &sql).await;
     }
 }

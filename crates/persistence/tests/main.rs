@@ -26,6 +26,7 @@ mod outbox;
 mod pipeline;
 mod projects;
 mod provider_keys;
+mod questions;
 mod residents;
 mod sessions;
 mod settings;

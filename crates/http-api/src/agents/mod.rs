@@ -30,6 +30,7 @@ pub(crate) mod tests;
 
 use kernel::{AgentId, ErrorCode};
 use persistence::{Agent, AgentView, Visibility, Work};
+pub(crate) use shape::status_body;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 

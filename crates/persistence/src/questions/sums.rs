@@ -1,0 +1,210 @@
+//! What facts add up to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use analytics::{CallStatus, Dimension, Level, Measures, pieces};
+use kernel::Timestamp;
+
+use super::text::{Numbered, Text, apart};
+use super::{Inquiry, QuestionFilter, column};
+use crate::StoreError;
+use crate::balance::exact;
+use crate::db::{Backend, Row, Value};
+
+/// The value of a dimension; nothing comes before numbers, numbers before texts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// There is none: no project, or no key that is known.
+    None,
+    /// The number of an agent or a key.
+    Int(i64),
+    /// A text.
+    Text(String),
+}
+
+impl Key {
+    /// The number, if it is one.
+    pub const fn int(&self) -> Option<i64> {
+        match self {
+            Self::Int(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// The text, if it is one.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// What the facts of one bucket with these values add up to; at least one fact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Which of the ranges asked about.
+    pub bucket: usize,
+    /// The values of the dimensions asked for, in their order.
+    pub key: Vec<Key>,
+    /// The sums.
+    pub measures: Measures,
+}
+
+/// So many pieces are asked about in one statement.
+const AT_ONCE: usize = 1_024;
+
+impl Inquiry {
+    /// The sums over each of these ranges, told apart along the dimensions; in the order of the ranges, then of the keys.
+    pub async fn sums(
+        &mut self,
+        filter: &QuestionFilter,
+        by: &[Dimension],
+        ranges: &[(Timestamp, Timestamp)],
+    ) -> Result<Vec<Group>, StoreError> {
+        let mut numbered = Vec::new();
+        for (bucket, range) in ranges.iter().enumerate() {
+            let (from, to) = self.kept(*range, Level::Quarter);
+            numbered.extend(pieces(from, to, self.now, &self.folded).into_iter().map(|piece| (bucket, piece)));
+        }
+        let (cells, facts) = apart(numbered);
+        let mut groups: BTreeMap<(usize, Vec<Key>), Measures> = BTreeMap::new();
+        for (pieces, of) in [(cells, Of::Cells), (facts, Of::Facts)] {
+            for pieces in pieces.chunks(AT_ONCE) {
+                let (sql, args) = question(self.tx.backend(), of, filter, by, pieces);
+                for row in self.tx.rows_of(sql, args).await? {
+                    add(&mut groups, &row, by)?;
+                }
+            }
+        }
+        let present = groups.into_iter().filter(|(_, measures)| !measures.is_empty());
+        Ok(present.map(|((bucket, key), measures)| Group { bucket, key, measures }).collect())
+    }
+
+    /// The sums over one range.
+    pub async fn total(
+        &mut self,
+        filter: &QuestionFilter,
+        range: (Timestamp, Timestamp),
+    ) -> Result<Measures, StoreError> {
+        Ok(self.sums(filter, &[], &[range]).await?.into_iter().map(|group| group.measures).sum())
+    }
+}
+
+fn add(groups: &mut BTreeMap<(usize, Vec<Key>), Measures>, row: &Row, by: &[Dimension]) -> Result<(), StoreError> {
+    let mut key = Vec::with_capacity(by.len());
+    for (index, dimension) in by.iter().enumerate() {
+        key.push(key_of(row, index + 1, *dimension)?);
+    }
+    let at = by.len() + 1;
+    let requests = row.int(at + 1)?;
+    let completed = row.text(at)? == CallStatus::Completed.as_str();
+    let measures = Measures {
+        completed: if completed { requests } else { 0 },
+        failed: if completed { 0 } else { requests },
+        input_tokens: row.int(at + 2)?,
+        output_tokens: row.int(at + 3)?,
+        cost_nanos: exact(row, at + 4)?,
+    };
+    let bucket = usize::try_from(row.int(0)?).unwrap_or(usize::MAX);
+    groups.entry((bucket, key)).or_default().add(&measures);
+    Ok(())
+}
+
+pub(super) fn key_of(row: &Row, index: usize, dimension: Dimension) -> Result<Key, StoreError> {
+    Ok(match dimension {
+        Dimension::Agent => Key::Int(row.int(index)?),
+        Dimension::ProviderKey => match row.int(index)? {
+            0 => Key::None,
+            number => Key::Int(number),
+        },
+        _ => match row.text(index)? {
+            text if text.is_empty() => Key::None,
+            text => Key::Text(text),
+        },
+    })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Cells,
+    Facts,
+}
+
+/// First what each series adds up to, then along the dimensions: there are many more rows than series. PostgreSQL is
+/// made to go stretch by stretch (`LATERAL`); SQLite is by the order of the tables (`CROSS JOIN`).
+fn question(
+    backend: Backend,
+    of: Of,
+    filter: &QuestionFilter,
+    by: &[Dimension],
+    pieces: &[Numbered],
+) -> (Arc<str>, Vec<Value>) {
+    let (table, mine, requests) = match of {
+        Of::Cells => {
+            let mine = "r.level = piece.what AND r.bucket_start >= piece.lo AND r.bucket_start < piece.hi";
+            ("rollups AS r", mine, "r.requests")
+        }
+        Of::Facts => ("facts AS r", "r.occurred_at >= piece.lo AND r.occurred_at < piece.hi", "1"),
+    };
+    // Facts may have to be taken away
+    let sign = if of == Of::Facts { "piece.what * " } else { "" };
+    let sums = [
+        (requests, "requests"),
+        ("r.input_tokens", "input_tokens"),
+        ("r.output_tokens", "output_tokens"),
+        ("r.cost / 1000000000", "usd"),
+        ("r.cost % 1000000000", "nanos"),
+    ];
+    let mut text = Text::new(backend);
+    text.with_pieces(pieces).push(", part AS (SELECT piece.bucket AS bucket, ");
+    match backend {
+        Backend::Sqlite => {
+            text.push("r.series_no AS series_no");
+            for (sum, name) in sums {
+                text.push(&format!(", SUM({sign}({sum})) AS {name}"));
+            }
+            text.push(" FROM piece CROSS JOIN ").push(table).push(" WHERE ").push(mine);
+            text.narrowed("r.series_no", filter).push(" GROUP BY piece.bucket, r.series_no");
+        }
+        Backend::Postgres => {
+            text.push("x.series_no");
+            for (_, name) in sums {
+                text.push(&format!(", {sign}x.{name} AS {name}"));
+            }
+            text.push(" FROM piece CROSS JOIN LATERAL (SELECT r.series_no");
+            for (sum, name) in sums {
+                text.push(&format!(", SUM({sum}) AS {name}"));
+            }
+            text.push(" FROM ").push(table).push(" WHERE ").push(mine).push(" GROUP BY r.series_no) AS x");
+        }
+    }
+    let mut columns: Vec<&str> = vec!["part.bucket"];
+    columns.extend(by.iter().map(|dimension| column(*dimension)));
+    columns.push("s.status");
+    let columns = columns.join(", ");
+    text.push(") SELECT ").push(&columns);
+    for (_, name) in sums {
+        text.push(&format!(", CAST(SUM(part.{name}) AS BIGINT)"));
+    }
+    text.push(" FROM part CROSS JOIN series AS s WHERE s.no = part.series_no");
+    if backend == Backend::Postgres {
+        text.series_of(filter, " AND ");
+    }
+    text.push(" GROUP BY ").push(&columns);
+    text.finish()
+}
+
+/// For the test of plans.
+#[cfg(test)]
+pub(super) fn questions(filter: &QuestionFilter) -> Vec<(&'static str, Arc<str>)> {
+    let (from, to) = (Timestamp::EPOCH, Timestamp::from_millis(900_000));
+    let cells = analytics::Piece::Cells { level: analytics::Level::Quarter, from, to };
+    let facts = super::text::facts_between(from, to);
+    let by = [Dimension::Agent, Dimension::Model];
+    vec![
+        ("sums over cells", question(Backend::Sqlite, Of::Cells, filter, &by, &[(0, cells)]).0),
+        ("sums over facts", question(Backend::Sqlite, Of::Facts, filter, &by, &[(0, facts)]).0),
+    ]
+}

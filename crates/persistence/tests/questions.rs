@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use analytics::{Bucket, BucketSize, CallStatus, Dimension, Level, Measures, buckets};
+use analytics::{Bucket, BucketSize, CallStatus, Dimension, Level, Measures, Sketch, buckets};
 use auth::Role;
 use kernel::{AgentId, Money, ProviderKeyId, Timestamp, Zone};
-use persistence::{Group, Key, NewAgent, Page, QuestionFilter, Visibility};
+use persistence::{Backend, Group, Key, NewAgent, Page, QuestionFilter, Visibility};
 
 use crate::residents::{agent_as, new_agent, pid, project, uid, user};
 use crate::support::{START, TestStore};
@@ -190,11 +190,33 @@ impl World {
                 );
             }
         }
-        let [_, hours, days, months] = until.map(Timestamp::millis);
         let last = self.facts.len();
+        let sketched = dice.below(last as u64 + 1) as usize;
+        let bytes = |sketch: &Sketch| match t.store.backend() {
+            Backend::Sqlite => format!("X'{}'", hex(&sketch.to_bytes())),
+            Backend::Postgres => format!("decode('{}', 'hex')", hex(&sketch.to_bytes())),
+        };
+        for level in [Level::Hour, Level::Day, Level::Month] {
+            let mut sketches: BTreeMap<(Timestamp, usize), (Sketch, Sketch)> = BTreeMap::new();
+            for fact in &self.facts[..sketched] {
+                let (costs, latencies) = sketches.entry((level.floor(fact.at), fact.series)).or_default();
+                costs.add(fact.cost, 1);
+                fact.latency.into_iter().for_each(|latency| latencies.add(latency, 1));
+            }
+            for ((start, series), (costs, latencies)) in sketches {
+                let (level, start, series) = (level.number(), start.millis(), series + 1);
+                let (costs, latencies) = (bytes(&costs), bytes(&latencies));
+                let _ = writeln!(
+                    sql,
+                    "INSERT INTO rollup_sketches (level, bucket_start, series_no, cost, latency) \
+                    VALUES ({level}, {start}, {series}, {costs}, {latencies});"
+                );
+            }
+        }
+        let [_, hours, days, months] = until.map(Timestamp::millis);
         let _ = writeln!(
             sql,
-            "UPDATE rollup_head SET last_fact = {last}, hours_until = {hours}, days_until = {days}, months_until = {months};"
+            "UPDATE rollup_head SET last_fact = {last}, sketched_fact = {sketched}, hours_until = {hours}, days_until = {days}, months_until = {months};"
         );
         t.execute(&format!("BEGIN;\n{sql}COMMIT;")).await;
     }
@@ -403,6 +425,21 @@ on_both_backends! {
         }
     }
 
+    async fn where_facts_are_gone_a_cell_belongs_to_the_range_it_begins_in(t: TestStore) {
+        let mut dice = Dice(6);
+        let world = World::random(&t, &mut dice, 800).await;
+        let kept = Level::Day.floor(t.now().plus_millis(-45 * DAY_MS)).millis();
+        t.execute(&format!("DELETE FROM facts WHERE occurred_at < {kept}; UPDATE rollup_head SET facts_from = {kept};")).await;
+        let all = QuestionFilter::default();
+        for round in 0..30 {
+            let (from, to) = random_range(&mut dice, t.now(), 100 * DAY_MS);
+            let moved = |at: Timestamp| if at.millis() < kept { Level::Quarter.ceil(at) } else { at };
+            let mut inquiry = t.store.inquire(t.now()).await.expect("opened");
+            let sums = inquiry.sums(&all, &[Dimension::Model], &[(from, to)]).await.expect("answered");
+            assert_eq!(sums, world.sums(&all, &[Dimension::Model], &[(moved(from), moved(to))]), "round {round}");
+        }
+    }
+
     async fn facts_are_listed_youngest_first_and_failures_by_their_number(t: TestStore) {
         let mut dice = Dice(5);
         let world = World::random(&t, &mut dice, 600).await;
@@ -457,6 +494,10 @@ on_both_backends! {
         assert_eq!((caps.len(), caps[&here].nanos()), (1, 7_000));
         assert_eq!(inquiry.first_fact().await.expect("read"), None);
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Whether the figure is that of the rank, within the error that is stated: 1 percent.

@@ -203,7 +203,9 @@ fn facts_question(
     let value = figure.of_fact();
     let mut text = Text::new(backend);
     text.with_pieces(facts).push(" SELECT ").push(value).push(", CAST(SUM(piece.what) AS BIGINT) FROM piece ");
-    text.push("CROSS JOIN facts AS f CROSS JOIN series AS s WHERE f.occurred_at >= piece.lo AND f.occurred_at < piece.hi");
+    text.push(
+        "CROSS JOIN facts AS f CROSS JOIN series AS s WHERE f.occurred_at >= piece.lo AND f.occurred_at < piece.hi",
+    );
     text.push(" AND ").push(value).push(" IS NOT NULL AND s.no = f.series_no").series_of(filter, " AND ");
     text.push(" GROUP BY ").push(value);
     text.finish()

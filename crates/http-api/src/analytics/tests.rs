@@ -384,14 +384,14 @@ async fn a_user_sees_own_agents_only_in_every_answer_and_a_filter_never_widens_t
 #[tokio::test]
 async fn budgets_last_as_long_as_the_rate_of_the_last_days_takes_to_spend_them() {
     let b = Busy::new().await;
-    b.w.t.clock.advance_millis(10 * 3_600_000);
-    let body = b.ask("forecast?look_back_hours=10").await;
+    b.w.t.clock.advance_millis(5 * 3_600_000);
+    let body = b.ask("forecast?look_back_hours=5").await;
     let bob = body["agents"].as_array().expect("agents").iter().find(|row| row["agent_id"] == b.agents[1]);
     let bob = bob.expect("his agent");
-    assert_eq!(bob["burn_rate_usd_per_hour"], json!(0.9), "nine dollars in ten hours");
-    assert_eq!((&bob["remaining"], &bob["hours_to_exhaustion"]), (&json!(10_000_000), &json!(11)));
+    assert_eq!(bob["burn_rate_usd_per_hour"], json!(1.8), "nine dollars in five hours");
+    assert_eq!((&bob["remaining"], &bob["hours_to_exhaustion"]), (&json!(10_000_000), &json!(5)));
     assert_eq!(body["agents"][0], *bob, "the first to be exhausted");
-    assert_eq!((body["agents"].as_array().map(Vec::len), &body["look_back_hours"]), (Some(2), &json!(10)));
+    assert_eq!((body["agents"].as_array().map(Vec::len), &body["look_back_hours"]), (Some(2), &json!(5)));
     let own = b.w.t.get(&b.w.ada, &format!("{BASE}/forecast")).await.expect(200);
     assert_eq!(own["agents"].as_array().map(Vec::len), Some(1));
 }

@@ -23,4 +23,5 @@ pub mod providers;
 pub mod settings;
 pub mod shared;
 pub mod traces;
+pub mod usage;
 pub mod users;

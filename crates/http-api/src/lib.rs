@@ -51,7 +51,7 @@
 //! | [`mod@audit`] | who did what |
 //! | [`events`], `otlp`, [`traces`] | what agents tell of their LLM requests, and what is known of each |
 //! | [`mod@settings`] | what users, projects and the installation have set |
-//! | [`tokens`], [`keys`] | API tokens; the provider keys that people get by them |
+//! | [`usage`] | tokens, requests and cents |
 //! | [`analytics`](mod@analytics) | questions about spending and usage |
 
 pub mod agents;
@@ -93,6 +93,7 @@ pub mod state;
 pub mod system;
 pub mod traces;
 mod transact;
+pub mod usage;
 pub mod users;
 
 #[cfg(test)]

@@ -30,9 +30,11 @@ use crate::state::ApiState;
         (name = "traces", description = "LLM requests one by one; metadata only"),
         (name = "settings", description = "What users, projects and the installation have set"),
         (name = "analytics", description = "Who spent what, on which model, when; and how long it will last"),
+        (name = "usage", description = "Tokens, requests and cents"),
         (name = "limits", description = "Budgets of agents in US dollars"),
         (name = "audit", description = "Who did what, and that nobody has touched the record of it"),
         (name = "budget requests", description = "Asking for another total of an agent, and answering that"),
+        (name = "usage", description = "Tokens, requests and cents"),
         (name = "limits", description = "What owners may use of tokens, calls and money; budgets of agents in US dollars"),
     ),
 )]
@@ -56,6 +58,7 @@ pub fn routes() -> OpenApiRouter<ApiState> {
         .merge(crate::events::routes())
         .merge(crate::traces::routes())
         .merge(crate::settings::routes())
+        .merge(crate::usage::routes())
         .merge(crate::analytics::routes())
 }
 

@@ -93,13 +93,14 @@ pub use projects::{NewProject, Project, ProjectChange, ProjectKey};
 pub use provider_keys::{
     HeldKey, KeyHolder, KeyUses, NewProviderKey, ProviderKey, ProviderKeyChange, ProviderKeyFilter, SealedProviderKey,
 };
-pub use sessions::{Principal, StoredRefreshToken};
-pub use settings::{SettingsOf, SettingsStamp};
-pub use sessions::{LiveSession, Principal, SessionOrigin, StoredRefreshToken};
 pub use questions::{
     CostSpread, Failure, Group, GroupCursor, GroupPage, Inquiry, Key, LatencySpread, ListedFact, QuestionFilter,
 };
+pub use sessions::{LiveSession, Principal, SessionOrigin, StoredRefreshToken};
+pub use sessions::{LiveSession, Principal, SessionOrigin, StoredRefreshToken};
 pub use sessions::{Principal, StoredRefreshToken};
+pub use sessions::{Principal, StoredRefreshToken};
+pub use settings::{SettingsOf, SettingsStamp};
 pub use slice::{BadCursor, Order, SeqCursor, Slice};
 pub use standing::{BudgetInfo, Standing};
 pub use store::{Store, StoreOptions};

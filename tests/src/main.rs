@@ -8,11 +8,14 @@
 mod harness;
 
 mod books;
+mod canary;
 mod caps;
 mod client;
 mod control;
 mod crash;
+mod day;
 mod events;
+mod existing_clients;
 mod health;
 mod hostile;
 mod money;

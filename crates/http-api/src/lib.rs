@@ -102,6 +102,8 @@ pub mod usage;
 pub mod users;
 
 #[cfg(test)]
+mod doors;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;

@@ -63,6 +63,28 @@ impl Database {
     }
 }
 
+impl Database {
+    /// Every row of every table as text, each table with its name. PostgreSQL only.
+    pub(crate) async fn dump_postgres(&self) -> Vec<(String, Vec<u8>)> {
+        let (client, connection) = tokio_postgres::connect(&self.url, NoTls).await.expect("a connection to PostgreSQL");
+        let connection = tokio::spawn(connection);
+        let tables = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' ORDER BY 1";
+        let tables = client.query(tables, &[]).await.expect("a list of tables");
+        let mut dump = Vec::with_capacity(tables.len());
+        for table in &tables {
+            let name: String = table.get(0);
+            let rows =
+                client.query(&format!("SELECT t::text FROM {name} AS t"), &[]).await.expect("the rows of a table");
+            let rows: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+            dump.push((format!("table {name}"), rows.join("\n").into_bytes()));
+        }
+        drop(client);
+        let _ = connection.await;
+        assert!(!dump.is_empty(), "the database has tables");
+        dump
+    }
+}
+
 impl Start for Database {
     async fn start(backend: Backend) -> Self {
         Self::create(backend).await

@@ -63,7 +63,7 @@ pub struct CallerToken {
     /// The token.
     pub row: ApiToken,
     /// What narrows it, read.
-    scopes: Vec<Scope>,
+    pub(crate) scopes: Vec<Scope>,
 }
 
 impl CallerToken {

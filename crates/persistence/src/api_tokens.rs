@@ -11,7 +11,7 @@ use crate::filter::Filter;
 use crate::listing::{Listed, Page, name_key, texts_from_json, texts_to_json};
 use crate::sessions::Principal;
 use crate::users::role_from_text;
-use crate::{Store, StoreError, Work};
+use crate::{RightsOf, Store, StoreError, Work};
 
 /// An API token as it is shown; its hash is not part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -321,11 +321,13 @@ impl Work {
 
     /// Revokes a token; false if it was before, or never was.
     pub async fn revoke_api_token(&mut self, id: ApiTokenId) -> Result<bool, StoreError> {
+        self.rights_change(RightsOf::ApiToken(id));
         Ok(self.tx.run(&REVOKE, args![id.0, self.now]).await? == 1)
     }
 
     /// Revokes what a user has of tokens that can be used; returns which, by id.
     pub async fn revoke_api_tokens_of_user(&mut self, user: &UserId) -> Result<Vec<ApiTokenId>, StoreError> {
+        self.rights_change(RightsOf::User(user));
         let rows = self.tx.rows(&REVOKE_OF_USER, args![user.as_str(), self.now]).await?;
         ids(&rows)
     }
@@ -333,7 +335,11 @@ impl Work {
     /// The same of an agent.
     pub async fn revoke_api_tokens_of_agent(&mut self, agent: AgentId) -> Result<Vec<ApiTokenId>, StoreError> {
         let rows = self.tx.rows(&REVOKE_OF_AGENT, args![agent.0, self.now]).await?;
-        ids(&rows)
+        let revoked = ids(&rows)?;
+        for id in &revoked {
+            self.rights_change(RightsOf::ApiToken(*id));
+        }
+        Ok(revoked)
     }
 
     /// Forgets in which minutes before `before` tokens were used; at most `limit` rows. Returns how many went.

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use kernel::{AgentId, SessionId, UserId};
+use kernel::{AgentId, ApiTokenId, SessionId, UserId};
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
 use tokio::sync::watch;
@@ -31,6 +31,8 @@ pub enum RightsOf<'a> {
     Session(&'a SessionId),
     /// Which IC token an agent has, whether it lives.
     Agent(AgentId),
+    /// Whether an API token is taken.
+    ApiToken(ApiTokenId),
 }
 
 impl RightsOf<'_> {
@@ -40,6 +42,7 @@ impl RightsOf<'_> {
             Self::User(user) => format!("user:{user}"),
             Self::Session(session) => format!("session:{session}"),
             Self::Agent(agent) => format!("agent:{}", agent.0),
+            Self::ApiToken(token) => format!("token:{}", token.0),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Who a credential belongs to, and what it lets them see.
 
+use auth::api_token::covers;
 use auth::{Role, TokenHash, ic_token};
 use axum::http::StatusCode;
 use kernel::{ErrorCode, Secret, Timestamp};
@@ -67,12 +68,19 @@ async fn identify(api: &ApiState, token: &str, now: Timestamp) -> Result<Result<
         let message = "the password must be changed first";
         return Ok(Err(Denied { code: ErrorCode::InsufficientPermissions, message }));
     }
+    // The stream stands under `events`, and under its other address
+    let in_scope = |scopes| ["events", "ws"].iter().any(|resource| covers(scopes, true, resource));
+    if holder.token.as_ref().is_some_and(|token| !in_scope(&token.scopes)) {
+        let message = "no scope of the API token covers the stream";
+        return Ok(Err(Denied { code: ErrorCode::InsufficientScope, message }));
+    }
     let sight = match holder.role {
         Role::Admin => Sight::All,
         Role::User | Role::Viewer => Sight::of(api.store.agents_owned_by(&holder.user).await?),
     };
-    let Holder { user, role, session, .. } = holder;
+    let Holder { user, role, session, token, .. } = holder;
     let mut keys = vec![RightsOf::User(&user).key()];
+    keys.extend(token.map(|token| RightsOf::ApiToken(token.row.id).key()));
     keys.extend(session.map(|session| RightsOf::Session(&session).key()));
     Ok(Ok(Identity { subject: user.to_string(), role: Some(role.as_str()), keys, sight }))
 }

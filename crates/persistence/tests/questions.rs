@@ -294,14 +294,16 @@ fn random_filter(dice: &mut Dice) -> QuestionFilter {
     }
     if dice.one_in(2) {
         let people = ["user_anna", "user_bert", "user_carl", "user_none"];
-        filter.visible_to = Visibility::Of(uid(dice.of(&people)));
+        let person: &&str = dice.of(&people);
+        filter.visible_to = Visibility::Of(uid(person));
     }
     if dice.one_in(4) {
         filter.agents = (0..1 + dice.int(3)).map(|_| AgentId(1 + dice.int(8))).collect();
     }
     if dice.one_in(6) {
         let owners = ["user_anna", "user_carl"];
-        filter.owners = vec![uid(dice.of(&owners))];
+        let owner: &&str = dice.of(&owners);
+        filter.owners = vec![uid(owner)];
     }
     if dice.one_in(6) {
         filter.projects = vec![pid("proj_a"), pid("proj_none")];

@@ -11,8 +11,6 @@ pub(super) enum Who {
     LeaseInBody,
     /// Any active user; what is others' is left out, not refused.
     List,
-    /// Any active user.
-    User,
     /// Any active user, logged in.
     Session,
     /// Users with an API token.

@@ -24,7 +24,7 @@ use crate::{ApiError, ApiState, Caller, Params, Query};
     ),
     responses((status = 200, description = "By own agents; an admin sees all", body = Vec<ProviderUsageBody>)),
 )]
-pub(crate) async fn usage_by_provider(
+pub(crate) async fn usage_of_providers(
     State(api): State<ApiState>,
     caller: Caller,
     query: Query,

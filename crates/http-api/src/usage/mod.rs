@@ -23,7 +23,7 @@ pub fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(total::usage_total))
         .routes(routes!(by_project::usage_by_project))
         .routes(routes!(by_project::usage_of_project))
-        .routes(routes!(by_provider::usage_by_provider))
+        .routes(routes!(by_provider::usage_of_providers))
         .routes(routes!(by_provider::usage_of_provider))
         .routes(routes!(of_token::usage_of_token))
         .routes(routes!(export::usage_export))

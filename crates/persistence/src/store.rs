@@ -45,6 +45,11 @@ impl Store {
         Ok(Self { db, begun: Arc::default(), series: Arc::default(), meter: Arc::default(), changes: Arc::default() })
     }
 
+    /// Opens a database that exists, to read it beside whoever has it open: a server that runs, or none.
+    pub async fn open_to_read(url: &str) -> Result<Self, StoreError> {
+        Ok(Self { db: Db::open_to_read(url).await?, begun: Arc::default(), series: Arc::default() })
+    }
+
     /// Brings the schema up to date. An edited or failed migration is an error.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         migrations::run(&self.db).await

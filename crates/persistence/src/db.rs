@@ -425,7 +425,7 @@ impl Db {
     pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
         let tx = match &self.pools {
             Pools::Sqlite { writer, .. } => TxInner::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
-            Pools::Postgres(pool, _) => TxInner::Postgres(pool.begin().await?),
+            Pools::Postgres(pool, _) => TxInner::Postgres(begun(pool, "BEGIN").await?),
         };
         Ok(Tx(tx, self.checkpointer.clone()))
     }
@@ -435,7 +435,7 @@ impl Db {
         let tx = match &self.pools {
             Pools::Sqlite { readers, .. } => TxInner::Sqlite(readers.begin_with("BEGIN").await?),
             Pools::Postgres(pool, _) => {
-                TxInner::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
+                TxInner::Postgres(begun(pool, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
             }
         };
         Ok(Tx(tx, None))
@@ -468,6 +468,15 @@ impl Db {
             }
         }
     }
+}
+
+/// Begins a transaction in a task of its own, which goes on where whoever asked for it is gone (a client that hangs up in
+/// the middle of its request): the driver forgets a transaction whose beginning is cut off, and the connection would stand
+/// in it for ever, a trap for whoever uses it next.
+async fn begun(pool: &PgPool, statement: &'static str) -> Result<Transaction<'static, Postgres>, StoreError> {
+    let pool = pool.clone();
+    let begun = tokio::spawn(async move { pool.begin_with(statement).await }).await;
+    Ok(begun.map_err(|_| StoreError::Closing)??)
 }
 
 fn lock_file(database: &Path) -> Result<std::fs::File, StoreError> {

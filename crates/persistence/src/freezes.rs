@@ -6,7 +6,7 @@ use kernel::{AgentId, FreezeId, Money, ProjectId, Timestamp, UserId};
 use ledger::{Scope, ScopeKind};
 
 use crate::balance::{exact, saturated};
-use crate::db::{Row, args, statements};
+use crate::db::{Row, Sql, Value, args, statements};
 use crate::filter::Filter;
 use crate::listing::{Listed, Page, Visibility, number_rows};
 use crate::{Store, StoreError, Work, engine};
@@ -67,6 +67,9 @@ pub struct FreezeFilter {
     pub scope_id: Option<String>,
 }
 
+/// The states of so many agents at most are told together with a freeze.
+const MOST_TOLD: usize = 500;
+
 const COLUMNS: &str = "f.id, f.scope_key, f.reason, f.frozen_at, f.frozen_by, f.unfrozen_at, f.unfrozen_by, \
     f.unfreeze_reason";
 
@@ -96,9 +99,7 @@ statements! {
     OF_PROJECT = "SELECT id FROM agents WHERE deleted_at IS NULL AND project_id = $1";
     OF_OWNER = "SELECT id FROM agents WHERE deleted_at IS NULL AND owner_id = $1";
     OF_OWNER_PROJECT = "SELECT id FROM agents WHERE deleted_at IS NULL AND owner_id = $1 AND project_id = $2";
-    LOCK_BOOKS = "SELECT agent_id FROM agent_books WHERE agent_id IN (SELECT {int 0} FROM {rows}) ORDER BY agent_id \
-        {for_update}";
-    RAISE_EPOCHS = "UPDATE agent_books SET epoch = epoch + 1 WHERE agent_id IN (SELECT {int 0} FROM {rows})";
+    RAISE_EPOCHS = "UPDATE agent_books SET epoch = epoch + 1, frozen = 1 WHERE agent_id IN (SELECT {int 0} FROM {rows})";
     OPEN_LEASES = "SELECT COUNT(*) FROM leases WHERE state = 'active' AND agent_id IN (SELECT {int 0} FROM {rows})";
     /// Each lease is in its agent's allocation, so the allocations know what the agents may still lose.
     EXPOSURE = "SELECT CAST(COALESCE(SUM((c.leased + c.suspense) / 1000000000), 0) AS BIGINT), \
@@ -197,11 +198,12 @@ impl Work {
         let list = || number_rows(agents.iter().map(|id| id.0));
         if created {
             self.directory_changes();
-            self.tx.rows(&LOCK_BOOKS, args![list()]).await?;
+            self.lock_books(&agents, std::iter::empty()).await?;
             self.tx.run(&RAISE_EPOCHS, args![list()]).await?;
             for agent in &agents {
                 self.change_book(*agent, |book| book.epoch += 1);
             }
+            self.tell_of_freeze(scope, &agents);
         }
         // Both may be answered in several pieces
         let mut open_leases = 0;
@@ -227,8 +229,15 @@ impl Work {
         reason: Option<&str>,
         by: &UserId,
     ) -> Result<Option<Freeze>, StoreError> {
+        // Nobody moves into or out of the scope meanwhile, and every agent in it learns of this
+        self.lock_scope(scope).await?;
         let key = scope.key();
         let Some(row) = self.tx.row(&ACTIVE, args![key.as_str()]).await? else { return Ok(None) };
+        let mut agents = self.agents_in(scope).await?;
+        if agents.len() > MOST_TOLD {
+            agents.clear();
+        }
+        self.lock_books(&agents, std::iter::empty()).await?;
         self.tx.run(&LIFT, args![key, self.now, by.as_str(), reason]).await?;
         self.directory_changes();
         let lifted = Freeze {
@@ -238,21 +247,37 @@ impl Work {
             ..freeze_from_row(&row)?
         };
         self.emit(engine::unfrozen(&lifted));
+        self.tell_of_freeze(scope, &agents);
         Ok(Some(lifted))
+    }
+
+    /// The states of these agents, whose books are locked, are told with the freeze; where they are many, or none, those of
+    /// all that are in the scope are looked at soon after.
+    fn tell_of_freeze(&mut self, scope: &Scope, agents: &BTreeSet<AgentId>) {
+        if agents.is_empty() || agents.len() > MOST_TOLD {
+            self.look_at_scope(scope);
+            return;
+        }
+        for agent in agents {
+            self.mark_state(*agent);
+        }
     }
 
     /// The live agents of a scope.
     async fn agents_in(&mut self, scope: &Scope) -> Result<BTreeSet<AgentId>, StoreError> {
-        let rows = match scope {
-            Scope::Organization => self.tx.rows(&ALL_AGENTS, args![]).await?,
-            Scope::Agent(agent) => self.tx.rows(&ONE_AGENT, args![agent.0]).await?,
-            Scope::Project(project) => self.tx.rows(&OF_PROJECT, args![project.as_str()]).await?,
-            Scope::Owner(owner) => self.tx.rows(&OF_OWNER, args![owner.as_str()]).await?,
-            Scope::OwnerProject(owner, project) => {
-                self.tx.rows(&OF_OWNER_PROJECT, args![owner.as_str(), project.as_str()]).await?
-            }
-        };
-        rows.iter().map(|row| row.int(0).map(AgentId)).collect()
+        let (question, args) = agents_of(scope);
+        self.tx.rows(question, args).await?.iter().map(|row| row.int(0).map(AgentId)).collect()
+    }
+}
+
+/// The question for the live agents of a scope.
+pub(crate) fn agents_of(scope: &Scope) -> (&'static Sql, Vec<Value>) {
+    match scope {
+        Scope::Organization => (&ALL_AGENTS, args![]),
+        Scope::Agent(agent) => (&ONE_AGENT, args![agent.0]),
+        Scope::Project(project) => (&OF_PROJECT, args![project.as_str()]),
+        Scope::Owner(owner) => (&OF_OWNER, args![owner.as_str()]),
+        Scope::OwnerProject(owner, project) => (&OF_OWNER_PROJECT, args![owner.as_str(), project.as_str()]),
     }
 }
 

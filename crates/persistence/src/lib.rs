@@ -44,6 +44,7 @@ mod journal;
 mod leases;
 mod limits;
 mod listing;
+mod looks;
 mod meter;
 mod migrations;
 mod outbox;
@@ -84,7 +85,9 @@ pub use changes::{RightsChange, RightsOf};
 pub use credential_uses::CredentialUses;
 pub use db::Backend;
 pub use directory::{AgentPicture, CoveringFreeze, Directory, KeyWish, NoKey, PictureKey};
-pub use engine::{Answer, CallFacts, Done, Extra, FetchedKey, Item, LeaseTerms, LlmFact, Refused, llm_event};
+pub use engine::{
+    AgentState, Answer, CallFacts, Done, Extra, FetchedKey, Item, LeaseTerms, LlmFact, Refused, llm_event,
+};
 pub use error::StoreError;
 pub use facts::{
     EventFacts, EventMore, FACTS_KEPT_AT_LEAST_MS, Fold, Folding, RollupCheck, ScopeSums, WrongCell, flag, source_of,

@@ -32,6 +32,7 @@ const STEPS: &[Step] = steps! {
     3 "0003_requests_limits";
     4 "0004_settings_audit";
     5 "0005_analytics";
+    6 "0006_states_alerts";
     7 "0007_rollup_extra";
 };
 

@@ -76,7 +76,6 @@ impl Payload {
     }
 
     /// Left, in US dollars: rounded down to six decimals.
-    #[cfg_attr(not(test), expect(dead_code, reason = "states, which are told next, need it"))]
     pub(crate) fn left_usd(mut self, name: &str, amount: Money) -> Self {
         write_usd(self.name(name), amount.micros_floor());
         self

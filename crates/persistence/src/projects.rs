@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use kernel::{ProjectId, ProviderKeyId, Timestamp, UserId};
+use ledger::Scope;
 
 use crate::db::{Row, Sql, args, statements};
 use crate::filter::Filter;
@@ -207,6 +208,7 @@ impl Work {
     /// such key; the project must exist (see [`Work::hold_project`]).
     pub async fn assign_project_key(&mut self, id: &ProjectId, key: ProviderKeyId) -> Result<bool, StoreError> {
         self.directory_changes();
+        self.look_at_scope(&Scope::Project(id.clone()));
         Ok(self.tx.run(&ASSIGN, args![id.as_str(), key.0, self.now]).await? == 1)
     }
 
@@ -217,6 +219,7 @@ impl Work {
         key: Option<ProviderKeyId>,
     ) -> Result<u64, StoreError> {
         self.directory_changes();
+        self.look_at_scope(&Scope::Project(id.clone()));
         match key {
             Some(key) => self.tx.run(&UNASSIGN, args![id.as_str(), key.0]).await,
             None => self.tx.run(&UNASSIGN_ALL, args![id.as_str()]).await,

@@ -336,6 +336,7 @@ impl Work {
     ) -> Result<bool, StoreError> {
         let Some(row) = self.tx.row(&LOCK, args![id.0]).await? else { return Ok(false) };
         self.directory_changes();
+        self.look_at_key(id);
         let base_url = change.base_url.clone().map_or_else(|| row.opt_text(0), Ok)?;
         let description = change.description.clone().map_or_else(|| row.opt_text(1), Ok)?;
         let models = change.models.as_deref().map(texts_to_json).map_or_else(|| row.text(2), Ok)?;
@@ -386,9 +387,13 @@ impl Work {
             return Ok(false);
         }
         let holders = self.lock_agents_with_key(id).await?;
+        self.look_at_projects_with_key(id).await?;
         self.tx.run(&DELETE, args![id.0]).await?;
         self.choose_primary_keys(&holders).await?;
         self.directory_changes();
+        for agent in &holders {
+            self.mark_state(*agent);
+        }
         Ok(true)
     }
 

@@ -51,17 +51,27 @@ impl Store {
 
     /// The same, arranged so that many agents can be looked at.
     pub async fn standing_of(&self, agents: &[AgentId], now: Timestamp) -> Result<Standing, StoreError> {
-        let mut book = Book::default();
-        let mut infos = HashMap::new();
-        if !agents.is_empty() {
-            // One snapshot: a cap and what is spent under it belong together
-            let mut tx = self.db.begin_read().await?;
-            load_books(&mut tx, agents, &mut book).await?;
-            infos = load_budgets(&mut tx, &mut book).await?;
-            load_accounts(&mut tx, &mut book, now).await?;
+        if agents.is_empty() {
+            return Ok(Standing { book: Book::default(), infos: HashMap::new(), now });
         }
+        // One snapshot: a cap and what is spent under it belong together
+        let mut tx = self.db.begin_read().await?;
+        let (book, infos) = book_in(&mut tx, agents, now).await?;
         Ok(Standing { book, infos, now })
     }
+}
+
+/// As [`Store::standing_of`], in a transaction.
+pub(crate) async fn book_in(
+    tx: &mut Tx,
+    agents: &[AgentId],
+    now: Timestamp,
+) -> Result<(Book, HashMap<BudgetNo, BudgetInfo>), StoreError> {
+    let mut book = Book::default();
+    load_books(tx, agents, &mut book).await?;
+    let infos = load_budgets(tx, &mut book).await?;
+    load_accounts(tx, &mut book, now).await?;
+    Ok((book, infos))
 }
 
 async fn load_books(tx: &mut Tx, agents: &[AgentId], book: &mut Book) -> Result<(), StoreError> {

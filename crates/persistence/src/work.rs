@@ -14,7 +14,7 @@ use crate::StoreError;
 use crate::audit::{AuditEntry, AuditRecord};
 use crate::changes::{Changes, RightsOf, notification};
 use crate::db::{Tx, args, statements};
-use crate::engine::Warm;
+use crate::engine::{StateRow, States, Warm};
 use crate::facts::{Series, SeriesCache, SeriesKey};
 use crate::rows::Rows;
 
@@ -28,20 +28,24 @@ statements! {
     HOLD_HEADS = "SELECT id FROM heads WHERE id = 1 {for_update}";
     SET_AUDIT_HEAD = "UPDATE heads SET audit_hash = $1 WHERE id = 1";
     UPDATE_BOOKS = "UPDATE agent_books SET epoch = v.epoch, alive_since = v.alive_since, alive_until = v.alive_until, \
-        chain_length = v.chain_length, chain_hash = v.chain_hash FROM (SELECT {int 0} AS agent_id, {int 1} AS epoch, \
-        {int 2} AS alive_since, {int 3} AS alive_until, {int 4} AS chain_length, {blob 5} AS chain_hash FROM {rows}) AS v \
+        chain_length = v.chain_length, chain_hash = v.chain_hash, state = v.state, open_leases = v.open_leases, \
+        fact_at = v.fact_at FROM (SELECT {int 0} AS agent_id, {int 1} AS epoch, {int 2} AS alive_since, \
+        {int 3} AS alive_until, {int 4} AS chain_length, {blob 5} AS chain_hash, {text 6} AS state, \
+        {int 7} AS open_leases, {int 8} AS fact_at FROM {rows}) AS v \
         WHERE agent_books.agent_id = v.agent_id";
     INSERT_JOURNAL = "INSERT INTO journal (seq, kind, agent_id, lease_id, request_id, amount, accounts, available, \
         leased, suspense, spent, overrun, occurred_at, recorded_at, actor, reason, hash) \
         SELECT {int 0}, {text 1}, {int 2}, {text 3}, {text 4}, {int 5}, {text 6}, {int 7}, {int 8}, {int 9}, {int 10}, \
         {int 11}, {int 12}, {int 13}, {text 14}, {text 15}, {blob 16} FROM {rows}";
+    /// Other servers are told when this is committed, in the same round trip.
     INSERT_OUTBOX = "INSERT INTO outbox (seq, agent_id, kind, payload, created_at) \
-        SELECT {int 0}, {int 1}, {text 2}, {text 3}, {int 4} FROM {rows}";
+        SELECT {int 0}, {int 1}, {text 2}, {text 3}, {int 4} FROM {rows}"
+        | "WITH told AS (INSERT INTO outbox (seq, agent_id, kind, payload, created_at) \
+        SELECT {int 0}, {int 1}, {text 2}, {text 3}, {int 4} FROM {rows}) SELECT pg_notify('iron_outbox', '')";
     INSERT_AUDIT = "INSERT INTO audit (seq, id, recorded_at, operation, resource_type, resource_id, user_id, user_role, \
         agent_id, ip_address, user_agent, request_id, before_state, after_state, metadata, prev_hash, hash) \
         SELECT {int 0}, {text 1}, {int 2}, {text 3}, {text 4}, {text 5}, {text 6}, {text 7}, {int 8}, {text 9}, {text 10}, \
         {text 11}, {text 12}, {text 13}, {text 14}, {blob 15}, {blob 16} FROM {rows}";
-    NOTIFY_OUTBOX = "SELECT 1" | "SELECT pg_notify('iron_outbox', '')";
     NOTIFY_RIGHTS = "SELECT $1" | "SELECT pg_notify('iron_rights', $1)";
 }
 
@@ -69,11 +73,12 @@ pub struct OutboxEvent {
     pub payload: String,
 }
 
-/// The ledger's row of an agent, and its journal chain, as loaded under lock.
+/// The ledger's row of an agent, its journal chain and its state, as loaded under lock.
 #[derive(Clone, Debug)]
 pub(crate) struct BookRow {
     pub(crate) book: AgentBook,
     pub(crate) chain: ChainHead,
+    pub(crate) state: StateRow,
 }
 
 /// One write transaction. Dropped without [`Work::commit`], nothing of it happened.
@@ -91,6 +96,10 @@ pub struct Work {
     rights: BTreeSet<String>,
     /// Who is told when it is done.
     changes: Arc<Changes>,
+    /// What becomes of the states of agents.
+    pub(crate) states: States,
+    /// Whose states are to be looked at afterwards.
+    pub(crate) looks: BTreeSet<String>,
     /// What the commands of this work, or of the pipeline's batches before it, have touched.
     pub(crate) warm: Option<Warm>,
     /// Whether it is a batch of the pipeline on the embedded database; any other work loads what it touches each time,
@@ -115,6 +124,8 @@ impl Work {
             directory_changed: false,
             rights: BTreeSet::new(),
             changes,
+            states: States::default(),
+            looks: BTreeSet::new(),
             warm: None,
             keeps_warm: false,
             series,
@@ -167,6 +178,11 @@ impl Work {
         }
     }
 
+    /// Says that the state in a book that this work has locked is to be written.
+    pub(crate) fn soil_book(&mut self, id: AgentId) {
+        self.dirty.insert(id, ());
+    }
+
     /// Writes what was collected and makes everything durable. When this returns, it is.
     pub async fn commit(mut self, entropy: &dyn Entropy) -> Result<(), StoreError> {
         let grown = self.flush(entropy).await?;
@@ -188,15 +204,12 @@ impl Work {
 
     /// Returns whether the outbox grows.
     async fn flush(&mut self, entropy: &dyn Entropy) -> Result<bool, StoreError> {
+        self.tell_states().await?;
+        self.note_looks().await?;
         let grows = !self.events.is_empty();
         self.append_all(entropy).await?;
-        if self.tx.backend() == crate::Backend::Postgres {
-            if grows {
-                self.tx.rows(&NOTIFY_OUTBOX, args![]).await?;
-            }
-            if !self.rights.is_empty() {
-                self.tx.rows(&NOTIFY_RIGHTS, args![notification(&self.rights)]).await?;
-            }
+        if !self.rights.is_empty() && self.tx.backend() == crate::Backend::Postgres {
+            self.tx.rows(&NOTIFY_RIGHTS, args![notification(&self.rights)]).await?;
         }
         Ok(grows)
     }
@@ -223,9 +236,10 @@ impl Work {
         }
         let mut rows = Rows::new();
         for id in std::mem::take(&mut self.dirty).into_keys() {
-            let Some(BookRow { book, chain }) = self.books.get(&id) else { continue };
+            let Some(BookRow { book, chain, state }) = self.books.get(&id) else { continue };
             let [since, until] = [book.alive_since, book.alive_until].map(Timestamp::millis);
             rows.row().int(id.0).int(book.epoch).int(since).int(until).int(chain.length).blob(&chain.hash);
+            state.cells(&mut rows);
         }
         self.tx.run(&UPDATE_BOOKS, args![rows.finish()]).await.map(drop)
     }

@@ -9,6 +9,7 @@ mod support;
 
 mod adversary;
 mod agents;
+mod alerts;
 mod api_tokens;
 mod audit_log;
 mod audit_prune;
@@ -33,6 +34,8 @@ mod questions;
 mod residents;
 mod sessions;
 mod settings;
+mod states;
+mod stream;
 mod sweep;
 mod users;
 mod verify;

@@ -26,14 +26,14 @@ async fn head(t: &TestStore) -> StreamHead {
     t.store.stream_head().await.expect("read")
 }
 
-/// What was told since a place, but for the agents' states.
+/// What was told since a place, but for the agents' states and alerts.
 async fn told(t: &TestStore, after: i64) -> Vec<(String, Option<i64>, Value)> {
     let events = t.store.events_after(after, 1_000).await.expect("read");
     let read = |event: StoredEvent| {
         let payload = serde_json::from_str(&event.payload).expect("a payload is JSON");
         (event.kind, event.agent.map(|agent| agent.0), payload)
     };
-    events.into_iter().map(read).filter(|(kind, ..)| kind != "STATE_UPDATE").collect()
+    events.into_iter().map(read).filter(|(kind, ..)| kind != "STATE_UPDATE" && kind != "COST_ALERT").collect()
 }
 
 /// The last event, which must be of this kind and agent.

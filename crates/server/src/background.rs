@@ -20,6 +20,8 @@ const SWEEP_BATCH: u32 = 500;
 const PRUNE_BATCH: u32 = 1_000;
 /// How often is looked for what can be forgotten.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(300);
+/// How often is looked for agents whose state may have changed though they did nothing.
+const STATE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often leases are counted for the metrics.
 const GAUGE_INTERVAL: Duration = Duration::from_secs(15);
 /// The longest that settings let an access token live, seconds: 30 days.
@@ -45,6 +47,7 @@ impl Background {
         let mut tasks = api.stream.start(&api.store);
         tasks.extend([
             tokio::spawn(every(sweep, api.clone(), "sweep", sweep_leases)),
+            tokio::spawn(every(STATE_INTERVAL, api.clone(), "states", look_at_states)),
             tokio::spawn(every(PRUNE_INTERVAL, api.clone(), "audit retention", prune_audit)),
             tokio::spawn(every(USES_INTERVAL, api.clone(), "uses", note_uses)),
             tokio::spawn(every(PRUNE_INTERVAL, api.clone(), "prune", move |api| prune(api, events_kept_ms))),
@@ -100,6 +103,14 @@ async fn sweep_leases(api: ApiState) -> Result<(), StoreError> {
         }
         tokio::task::yield_now().await;
     }
+}
+
+/// Tells the live stream of agents that fell silent, were freed by a new window, or are affected by what happened elsewhere.
+async fn look_at_states(api: ApiState) -> Result<(), StoreError> {
+    while api.store.look_at_states(api.clock.now(), &*api.entropy).await? {
+        tokio::task::yield_now().await;
+    }
+    Ok(())
 }
 
 /// Forgets what has served its time, in small steps so that nobody waits for long.

@@ -123,7 +123,11 @@ impl Work {
         self.tx.run(&INSERT_BOOK, args![id, owner, project, ChainHead::EMPTY.hash.to_vec()]).await?;
         self.rights_change(RightsOf::User(&new.owner));
         self.directory_changes();
-        Ok(AgentId(id))
+        let id = AgentId(id);
+        // Nobody else knows it yet; its state is told when this work is done, with what else that gives it
+        self.lock_books(&BTreeSet::from([id]), std::iter::empty()).await?;
+        self.mark_state(id);
+        Ok(id)
     }
 
     /// An agent, deleted ones included, which nobody else changes and no money moves for until this work ends.
@@ -176,6 +180,7 @@ impl Work {
             });
         }
         self.directory_changes();
+        self.mark_state(id);
         Ok(Some(agent))
     }
 
@@ -189,6 +194,7 @@ impl Work {
             self.raise_epoch(id);
         }
         self.directory_changes();
+        self.mark_state(id);
         Ok(Some(agent))
     }
 
@@ -219,6 +225,7 @@ impl Work {
         for agent in &moved {
             rows.row().int(agent.id.0).text(to.as_str());
             self.change_book(agent.id, |book| book.owner = to.clone());
+            self.mark_state(agent.id);
         }
         self.rights_change(RightsOf::User(from));
         self.rights_change(RightsOf::User(to));
@@ -238,6 +245,7 @@ impl Work {
         self.tx.run(&MOVE_OUT_BOOKS, args![number_rows(moved.iter().map(|id| id.0))]).await?;
         for id in &moved {
             self.change_book(*id, |book| book.project = None);
+            self.mark_state(*id);
         }
         self.directory_changes();
         Ok(moved.len() as u64)

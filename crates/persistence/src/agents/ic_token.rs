@@ -117,6 +117,7 @@ impl Work {
         self.tx.run(&SET, values).await?;
         self.rights_change(RightsOf::Agent(agent));
         self.directory_changes();
+        self.mark_state(agent);
         let expires_at = token.and_then(|t| t.expires_at);
         self.emit(engine::ic_token_changed(agent, token.map(|t| t.created_at), expires_at));
         Ok(())

@@ -193,6 +193,9 @@ impl Work {
         }
         self.tx.run(&TOUCH, args![rows.finish()]).await?;
         self.directory_changes();
+        for agent in agents {
+            self.mark_state(*agent);
+        }
         Ok(())
     }
 }

@@ -151,6 +151,9 @@ impl Work {
         if described && !told {
             self.emit(engine::budget_changed(&view.id, &view.budget, &view.account, self.now));
         }
+        if change.thresholds.is_some() {
+            self.raise_alerts_of(&view).await?;
+        }
         Ok(Ok(view))
     }
 
@@ -190,6 +193,11 @@ impl Work {
         if ended {
             let view = self.budget_view(no).await?;
             self.emit(engine::budget_ended(&view.id, &view.budget, &view.account, self.now));
+            match &view.budget.scope {
+                // Its book is locked
+                Scope::Agent(agent) => self.mark_state(*agent),
+                scope => self.look_at_scope(scope),
+            }
         }
         Ok(ended)
     }

@@ -10,7 +10,7 @@ use ledger::{
     Settlement,
 };
 
-use super::{BudgetTerms, Checkout, Item, LeaseTerms, Warm};
+use super::{BudgetTerms, Checkout, Item, LeaseTerms, StateRow, Warm};
 use crate::balance::granted_in;
 use crate::budgets::book_of;
 use crate::db::{Row, Value, args, statements};
@@ -28,7 +28,7 @@ pub(crate) const LEASE_COLUMNS: &str = "l.id, l.agent_id, l.owner_id, l.project_
 statements! {
     /// Agents named, and the agents of leases named.
     LOCK_BOOKS = "SELECT b.agent_id, b.owner_id, b.project_id, b.epoch, b.alive_since, b.alive_until, b.chain_length, \
-        b.chain_hash FROM agent_books AS b WHERE b.agent_id IN (SELECT {int 0} FROM {rows} UNION \
+        b.chain_hash, b.state, b.frozen, b.usable_until, b.open_leases, b.fact_at, b.look_at FROM agent_books AS b WHERE b.agent_id IN (SELECT {int 0} FROM {rows} UNION \
         SELECT l.agent_id FROM leases AS l WHERE l.id IN (SELECT {text 1} FROM {rows})) \
         ORDER BY b.agent_id {for_update}";
     /// Said in the words of the index over open leases.
@@ -347,7 +347,8 @@ impl Work {
             };
             let chain = ChainHead { length: row.int(6)?, hash: row.hash(7)? };
             // A book locked earlier in this work may have been changed by it
-            self.books.entry(id).or_insert(BookRow { book, chain });
+            let state = StateRow::read(&row, 8)?;
+            self.books.entry(id).or_insert(BookRow { book, chain, state });
         }
         Ok(())
     }

@@ -4,9 +4,12 @@
 //! books by id, budgets by number, accounts by budget and window, then the heads (by the commit). Whoever changes a lease
 //! or a report of an agent holds the lock on its book, so those rows need none of their own.
 
+mod alerts;
 mod checkout;
 mod events;
+mod states;
 mod warm;
+mod watch;
 mod write;
 
 use std::collections::{HashMap, HashSet};
@@ -21,12 +24,17 @@ use crate::{EventFacts, StoreError, Work};
 pub(crate) use checkout::{LEASE_COLUMNS, budget_from_row, lease_from_row};
 pub use events::{LlmFact, llm_event};
 pub(crate) use events::{budget_changed, budget_ended, frozen, ic_token_changed, unfrozen};
+pub use states::AgentState;
+pub(crate) use states::{StateRow, States};
 pub(crate) use warm::Warm;
+
+use watch::Watch;
 
 /// For the test of plans.
 #[cfg(test)]
 pub(crate) fn hot_statements() -> Vec<(&'static str, &'static crate::db::Sql)> {
-    [checkout::checkout_statements(), write::write_statements()].concat()
+    [checkout::checkout_statements(), write::write_statements(), alerts::alert_statements(), states::state_statements()]
+        .concat()
 }
 
 /// What a lease is for, beside its money.
@@ -153,6 +161,7 @@ impl Work {
         let mut checkout = self.check_out(items).await?;
         let mut answers = Vec::with_capacity(items.len());
         let mut results: Vec<(usize, Applied)> = Vec::with_capacity(items.len());
+        let mut watch = Watch::default();
         for (index, item) in items.iter().enumerate() {
             if item.directory_version.is_some() && item.directory_version != checkout.directory_version {
                 answers.push(Err(Refused::StaleDirectory));
@@ -160,6 +169,7 @@ impl Work {
             }
             match ledger::apply(&checkout.book, &item.command, self.now, ttl_ms) {
                 Ok(applied) => {
+                    watch.before(&checkout.book, &applied);
                     checkout.book.absorb(&applied);
                     if let (Extra::Terms(terms), Outcome::Granted { lease, duplicate: false, .. }) =
                         (&item.extra, &applied.outcome)
@@ -176,6 +186,8 @@ impl Work {
         }
         let news = self.record(items, &results, &mut checkout).await?;
         self.write(items, results, &checkout, &news).await?;
+        self.raise_alerts(&watch, &checkout).await?;
+        self.note_states(&watch, &checkout);
         let Checkout { book, terms, budget_terms, scopes, directory_version, whole, .. } = checkout;
         if self.keeps_warm {
             self.warm = Some(Warm { book, terms, budget_terms, scopes, directory_version, whole, ..Warm::default() });

@@ -91,11 +91,11 @@ pub struct AgentStanding {
     pub status: AgentStatus,
     /// Its budget in short.
     pub budget: BudgetBrief,
-    /// Its calls, as reported.
+    /// Its calls, as reports and events tell of them.
     pub requests: RequestCounts,
     /// Its active leases.
     pub open_leases: i64,
-    /// When a report last came in, milliseconds since the epoch.
+    /// When the last call was made, milliseconds since the epoch.
     #[cfg_attr(feature = "openapi", schema(required))]
     pub last_request_at: Option<i64>,
     /// The instant of all this, milliseconds since the epoch.
@@ -122,7 +122,7 @@ pub struct BudgetBrief {
     pub percent_used: crate::figures::Percent,
 }
 
-/// How many calls were reported.
+/// How many calls there were, failed ones included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RequestCounts {

@@ -98,11 +98,16 @@ async fn end(api: &ApiState, asked: TokenEnd, project: Option<&ProjectId>) -> Re
 /// The end of a new token, no later than new tokens may last. **The one place** where the installation's setting of that
 /// (`security.api_token_max_age_days`) takes effect.
 pub(super) async fn capped(
-    _api: &ApiState,
+    api: &ApiState,
     end: Option<Timestamp>,
-    _project: Option<&ProjectId>,
+    project: Option<&ProjectId>,
 ) -> Result<Option<Timestamp>, ApiError> {
-    Ok(end)
+    let days = api.settings_of(project).await?.api_token_max_age_days();
+    let latest = days.map(|days| api.clock.now().plus_millis(days.saturating_mul(DAY_MS)));
+    Ok(match (end, latest) {
+        (Some(end), Some(latest)) => Some(end.min(latest)),
+        (end, latest) => end.or(latest),
+    })
 }
 
 /// The owner, who gets no other token until this work ends.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use kernel::{AgentId, BudgetId, ProjectId, ProviderKeyId, Timestamp, UserId};
-use ledger::AgentFigures;
+use ledger::{AgentFigures, Scope};
 
 use super::{Agent, COLUMNS, agent_from_row};
 use crate::db::{Backend, args, statements};
@@ -147,7 +147,7 @@ impl AgentSort {
 /// What an agent's runtime did of late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct AgentActivity {
-    /// Calls reported in all.
+    /// Calls in all, reported or told of by events.
     pub requests_total: i64,
     /// Calls that happened since the first instant asked about.
     pub requests_today: i64,
@@ -155,7 +155,7 @@ pub struct AgentActivity {
     pub requests_last_hour: i64,
     /// Leases that are active.
     pub open_leases: i64,
-    /// When a report last came in.
+    /// When the last call was made.
     pub last_request_at: Option<Timestamp>,
 }
 
@@ -169,15 +169,9 @@ statements! {
         UNION ALL SELECT a.id, p.key_id, 2, p.assigned_at FROM agents AS a \
             JOIN project_provider_keys AS p ON p.project_id = a.project_id WHERE a.id IN (SELECT {int 0} FROM {rows})) AS h \
         JOIN provider_keys AS k ON k.id = h.key_id ORDER BY h.agent_id, h.place, h.position, k.id";
-    TOTALS = "SELECT CAST(COALESCE(SUM(report_count), 0) AS BIGINT), \
-        CAST(COALESCE(SUM(CASE WHEN state = 'active' THEN 1 ELSE 0 END), 0) AS BIGINT) FROM leases WHERE agent_id = $1";
-    /// A lease was seen no earlier than its last report came in, and no report is from the future by more than a little.
-    RECENT = "SELECT CAST(COALESCE(SUM(CASE WHEN p.occurred_at >= $2 THEN 1 ELSE 0 END), 0) AS BIGINT), \
-        CAST(COALESCE(SUM(CASE WHEN p.occurred_at >= $3 THEN 1 ELSE 0 END), 0) AS BIGINT) \
-        FROM leases AS l JOIN reports AS p ON p.lease_id = l.id \
-        WHERE l.agent_id = $1 AND l.report_count > 0 AND l.seen_at >= $4";
-    LAST = "SELECT MAX(p.received_at) FROM reports AS p WHERE p.lease_id IN (SELECT l.id FROM leases AS l \
-        WHERE l.agent_id = $1 AND l.report_count > 0 ORDER BY l.seen_at DESC, l.id LIMIT 100)";
+    OPEN_LEASES = "SELECT COUNT(*) FROM leases AS l WHERE l.agent_id = $1 AND l.state = 'active' AND l.state <> 'closed'";
+    LAST = "SELECT MAX((SELECT MAX(f.occurred_at) FROM facts AS f WHERE f.series_no = o.no)) FROM series AS o \
+        WHERE o.agent_id = $1";
 }
 
 impl Store {
@@ -269,18 +263,17 @@ impl Store {
         day_start: Timestamp,
         hour_start: Timestamp,
     ) -> Result<AgentActivity, StoreError> {
-        let mut activity = AgentActivity::default();
-        if let Some(row) = self.db.row(&TOTALS, args![agent.0]).await? {
-            (activity.requests_total, activity.open_leases) = (row.int(0)?, row.int(1)?);
-        }
-        let seen_since = day_start.min(hour_start).plus_millis(-300_000);
-        if let Some(row) = self.db.row(&RECENT, args![agent.0, day_start, hour_start, seen_since]).await? {
-            (activity.requests_today, activity.requests_last_hour) = (row.int(0)?, row.int(1)?);
-        }
-        if let Some(row) = self.db.row(&LAST, args![agent.0]).await? {
-            activity.last_request_at = row.opt_time(0)?;
-        }
-        Ok(activity)
+        let scope = Scope::Agent(agent);
+        let since = async |from| self.requests_between(&scope, from, Timestamp::MAX).await;
+        let open = self.db.row(&OPEN_LEASES, args![agent.0]).await?;
+        let last = self.db.row(&LAST, args![agent.0]).await?;
+        Ok(AgentActivity {
+            requests_total: since(Timestamp::EPOCH).await?,
+            requests_today: since(day_start).await?,
+            requests_last_hour: since(hour_start).await?,
+            open_leases: open.map_or(Ok(0), |row| row.int(0))?,
+            last_request_at: last.map_or(Ok(None), |row| row.opt_time(0))?,
+        })
     }
 }
 

@@ -273,3 +273,26 @@ async fn the_second_name_of_the_routes_leads_to_them() {
     let (_, id) = w.token(&w.ada).await;
     w.t.post(&w.ada, &format!("{}/revoke", one(id)), json!({})).await.expect(200);
 }
+
+#[tokio::test]
+async fn new_tokens_last_no_longer_than_the_installation_or_the_project_allows() {
+    let w = World::new().await;
+    w.project("proj_a").await;
+    w.agent_with(json!({"owner_id": w.ada.id, "project_id": "proj_a"})).await;
+    let (_, before) = w.token(&w.ada).await;
+    let days = |days: i64| json!({"security": {"api_token_max_age_days": days}});
+    w.t.put(&w.root, "/api/v1/settings/system", days(30)).await.expect(200);
+    w.t.put(&w.root, "/api/v1/settings/project/proj_a", days(7)).await.expect(200);
+    let end = |days: i64| json!(START.plus_millis(days * 86_400_000).millis());
+    for (fields, expected) in [
+        (json!({"name": "n"}), end(30)),
+        (json!({"name": "n", "expires_in_days": 90}), end(30)),
+        (json!({"name": "n", "expires_in_days": 3}), end(3)),
+        (json!({"name": "n", "project_id": "proj_a"}), end(7)),
+    ] {
+        assert_eq!(w.issued(&w.ada, fields.clone()).await["expires_at"], expected, "{fields}");
+    }
+    assert_eq!(w.t.get(&w.ada, &one(before)).await.expect(200)["expires_at"], Value::Null, "not a new one");
+    let rotated = w.t.post(&w.ada, &format!("{}/rotate", one(before)), json!({})).await.expect(200);
+    assert_eq!(rotated["expires_at"], end(30), "but this is");
+}

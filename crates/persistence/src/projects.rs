@@ -168,11 +168,6 @@ impl Work {
         self.tx.row(&BY_ID, args![id.as_str()]).await?.as_ref().map(project_from_row).transpose()
     }
 
-    /// The keys a project lends to its agents, in the order they were assigned.
-    pub async fn project_keys(&mut self, id: &ProjectId) -> Result<Vec<ProjectKey>, StoreError> {
-        self.tx.rows(&KEYS, args![id.as_str()]).await?.iter().map(project_key_from_row).collect()
-    }
-
     /// Changes a project; false if there is none.
     pub async fn update_project(&mut self, id: &ProjectId, change: &ProjectChange) -> Result<bool, StoreError> {
         if self.tx.row(&LOCK, args![id.as_str()]).await?.is_none() {

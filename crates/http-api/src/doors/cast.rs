@@ -136,7 +136,7 @@ impl Cast {
         let traces = t.get(&owner, "/api/v1/traces").await.expect(200);
         let trace = made(traces["data"][0].clone(), "id");
         let sessions = t.get(&owner, "/api/v1/auth/sessions").await.expect(200);
-        let session = made(sessions["data"][0].clone(), "id");
+        let session = made(sessions[0].clone(), "id");
 
         let places = vec![
             ("$agent", agent),

@@ -7,12 +7,20 @@ pub(super) enum Who {
     Anybody,
     /// The credential is an IC token in the body; a header is ignored.
     IcInBody,
+    /// The credential is an IC token in the header.
+    IcAsBearer,
+    /// A WebSocket: the credential may also come in its first frame. Tried over real sockets, in the end-to-end tests.
+    Upgrade,
+    /// A stream without an end, for users and IC tokens. Only those who must be refused are tried here.
+    Stream,
     /// The credential is the id of a lease in the body.
     LeaseInBody,
     /// Any active user; what is others' is left out, not refused.
     List,
     /// Any active user, logged in.
     Session,
+    /// The user who is logged in so, and nobody else.
+    OwnSession,
     /// Users with an API token.
     ApiToken,
     /// Any active user who is not a viewer.
@@ -75,6 +83,8 @@ const SCOPE: &str = r#"{"scope": {"kind": "agent", "id": $agent}, "reason": "doo
 const IC: &str = r#"{"ic_token": "$ic"}"#;
 const EVENT: &str = r#"{"ic_token": "$ic", "event_id": "doors-1", "timestamp_ms": 1768500000000,
     "event_type": "llm_request_completed", "model": "m", "provider": "openai", "input_tokens": 1, "output_tokens": 1}"#;
+const BATCH: &str = r#"{"ic_token": "$ic", "events": [{"event_id": "doors-2", "timestamp_ms": 1768500000000,
+    "event_type": "llm_request_failed", "model": "m", "provider": "openai"}]}"#;
 
 /// All of them.
 pub(super) const ROWS: &[Door] = &[
@@ -97,6 +107,9 @@ pub(super) const ROWS: &[Door] = &[
     door("POST", "/api/v1/auth/validate", Who::Anybody).answering(&["AUTH_MISSING_TOKEN"]),
     door("POST", "/api/v1/auth/change-password", Who::Session)
         .with(r#"{"current_password": "wrong-password", "new_password": "correct-horse"}"#),
+    door("GET", "/api/v1/auth/sessions", Who::Session),
+    door("DELETE", "/api/v1/auth/sessions", Who::Session),
+    door("DELETE", "/api/v1/auth/sessions/{id}", Who::OwnSession),
     // §4
     door("GET", "/api/v1/users", Who::Admin),
     door("POST", "/api/v1/users", Who::Admin)
@@ -195,7 +208,7 @@ pub(super) const ROWS: &[Door] = &[
     door("PUT", "/api/v1/budget/limit", Who::Admin).with(r#"{"limit": 1000000}"#),
     // §12
     door("POST", "/api/v1/analytics/events", Who::IcInBody).with(EVENT),
-    door("POST", "/api/v1/analytics/events/batch", Who::IcInBody).with(r#"{"ic_token": "$ic", "events": [{}]}"#),
+    door("POST", "/api/v1/analytics/events/batch", Who::IcInBody).with(BATCH),
     door("GET", "/api/v1/analytics/spending/total", Who::List),
     door("GET", "/api/v1/analytics/spending/by-agent", Who::List),
     door("GET", "/api/v1/analytics/spending/by-provider", Who::List),
@@ -222,9 +235,7 @@ pub(super) const ROWS: &[Door] = &[
     door("GET", "/api/v1/api-tokens/{id}", hidden("TOKEN_NOT_FOUND")),
     door("PUT", "/api/v1/api-tokens/{id}", hidden_writer("TOKEN_NOT_FOUND")).with(r#"{"name": "renamed"}"#),
     door("POST", "/api/v1/api-tokens/{id}/rotate", Who::OwnerAlone(404, "TOKEN_NOT_FOUND")),
-    door("PUT", "/api/v1/api-tokens/{id}/rotate", Who::OwnerAlone(404, "TOKEN_NOT_FOUND")),
     door("DELETE", "/api/v1/api-tokens/{id}", hidden_writer("TOKEN_NOT_FOUND")),
-    door("POST", "/api/v1/api-tokens/{id}/revoke", hidden_writer("TOKEN_NOT_FOUND")),
     door("POST", "/api/v1/api-tokens/validate", Who::Anybody).with(r#"{"token": "apitok_unknown"}"#),
     // §14
     door("GET", "/api/v1/usage", Who::List),
@@ -238,6 +249,7 @@ pub(super) const ROWS: &[Door] = &[
     door("GET", "/api/v1/traces", Who::List),
     door("GET", "/api/v1/traces/{id}", hidden("TRACE_NOT_FOUND")),
     door("GET", "/api/v1/traces/export", Who::List),
+    door("POST", "/api/v1/traces", Who::IcAsBearer),
     // §16
     door("GET", "/api/v1/projects", Who::List),
     door("POST", "/api/v1/projects", Who::Admin).with(r#"{"name": "new"}"#),
@@ -248,7 +260,7 @@ pub(super) const ROWS: &[Door] = &[
     door("GET", "/api/v1/settings/user", Who::List),
     door("PUT", "/api/v1/settings/user", Who::List).with(r#"{"display": {"theme": "dark"}}"#),
     door("DELETE", "/api/v1/settings/user", Who::List),
-    door("GET", "/api/v1/settings/project/{id}", Who::Own(403, "INSUFFICIENT_PERMISSIONS")),
+    door("GET", "/api/v1/settings/project/{id}", hidden("PROJECT_NOT_FOUND")),
     door("PUT", "/api/v1/settings/project/{id}", Who::Admin).with("{}"),
     door("GET", "/api/v1/settings/system", Who::Admin),
     door("PUT", "/api/v1/settings/system", Who::Admin).with("{}"),
@@ -256,4 +268,9 @@ pub(super) const ROWS: &[Door] = &[
     door("GET", "/api/v1/audit-logs", Who::Admin),
     door("GET", "/api/v1/audit-logs/me", Who::List),
     door("GET", "/api/v1/audit-logs/verify", Who::Admin),
+    // §19
+    door("GET", "/ws", Who::Upgrade),
+    door("GET", "/ws/agents/{id}/events", Who::Upgrade),
+    door("GET", "/api/v1/events/stream", Who::Stream),
+    door("GET", "/docs/stream", Who::Anybody),
 ];

@@ -15,8 +15,8 @@ use crate::{ApiError, ApiState, Caller, Params, Query, budgets};
 
 /// Deletes a project
 ///
-/// One without agents, unless `force`: then its agents are in no project. Limits for it end. The one that stands for the whole installation
-/// stays.
+/// One without agents, unless `force`: then its agents are in no project. Its limits, budgets and settings end with it. The
+/// one that stands for the whole installation stays.
 #[utoipa::path(
     delete,
     path = "/api/v1/projects/{id}",
@@ -54,6 +54,7 @@ pub async fn delete_project(
             return Err(in_use(agents).into());
         }
         // Before any book of an agent is locked by itself
+        end_limits_of_project(work, &caller, &id).await?;
         end_policies(work, &caller, &id).await?;
         let agents_moved = if agents > 0 { work.move_agents_out_of(&id).await? } else { 0 };
         match work.delete_project(&id).await? {

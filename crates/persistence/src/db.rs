@@ -324,6 +324,18 @@ impl Db {
         }
     }
 
+    /// Opens a database that exists, to read it beside whoever has it open. An embedded one is not written to in any way:
+    /// no lock is taken, and what is in its log stays there.
+    pub(crate) async fn open_to_read(url: &str) -> Result<Self, StoreError> {
+        if !url.starts_with("sqlite:") {
+            return Self::open(url, 4).await;
+        }
+        let options = SqliteConnectOptions::from_str(url).map_err(|e| StoreError::BadUrl(e.to_string()))?;
+        let options = options.create_if_missing(false).read_only(true).busy_timeout(Duration::from_secs(5));
+        let readers = SqlitePoolOptions::new().max_connections(2).connect_with(options).await?;
+        Ok(Self { pools: Pools::Sqlite { writer: readers.clone(), readers }, checkpointer: None, _lock: None })
+    }
+
     async fn open_sqlite(url: &str, connections: u32) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::from_str(url).map_err(|e| StoreError::BadUrl(e.to_string()))?;
         let path = options.get_filename().to_owned();

@@ -130,8 +130,7 @@ impl Store {
 
     /// The keys a project lends to its agents, in the order they were assigned.
     pub async fn project_keys(&self, id: &ProjectId) -> Result<Vec<ProjectKey>, StoreError> {
-        let rows = self.db.rows(&KEYS, args![id.as_str()]).await?;
-        rows.iter().map(project_key_from_row).collect()
+        self.db.rows(&KEYS, args![id.as_str()]).await?.iter().map(project_key_from_row).collect()
     }
 }
 
@@ -157,6 +156,14 @@ impl Work {
         let values =
             args![new.id.as_str(), new.name.as_str(), name_key(&new.name), new.description.as_deref(), self.now];
         Ok(self.tx.run(&INSERT, values).await? == 1)
+    }
+
+    /// A project, which nobody else changes or relies on until this work ends.
+    pub async fn project_for_update(&mut self, id: &ProjectId) -> Result<Option<Project>, StoreError> {
+        if !self.lock_project(id).await? {
+            return Ok(None);
+        }
+        self.tx.row(&BY_ID, args![id.as_str()]).await?.as_ref().map(project_from_row).transpose()
     }
 
     /// Changes a project; false if there is none.

@@ -1,12 +1,12 @@
 //! Provider keys: what is shown of them, and their sealed secrets.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use kernel::{AgentId, ProjectId, ProviderKeyId, Timestamp, UserId};
 use vault::SealedSecret;
 
-use crate::db::{Row, Value, args, statements};
+use crate::db::{Row, Sql, Value, args, statements};
 use crate::filter::Filter;
 use crate::listing::{Listed, Page, Visibility, number_rows, texts_from_json, texts_to_json};
 use crate::rows::Rows;
@@ -124,6 +124,8 @@ pub struct ProviderKeyFilter {
 
 const COLUMNS: &str = "k.id, k.provider, k.base_url, k.description, k.models, k.is_enabled, k.masked_key, \
     k.created_at, k.updated_at, k.last_used_at, k.rotated_at";
+static BY_ID: LazyLock<Sql> =
+    LazyLock::new(|| Sql::new(&format!("SELECT {COLUMNS} FROM provider_keys AS k WHERE k.id = $1")));
 /// How long a note of the last use is good enough.
 const USE_NOTE_MS: i64 = 60_000;
 
@@ -281,6 +283,20 @@ impl Work {
             Ok(HeldKey { id: ProviderKeyId(row.int(0)?), provider: row.text(1)?, is_enabled: row.flag(2)? })
         };
         rows.iter().map(held).collect()
+    }
+
+    /// A provider key, which nobody else changes until this work ends; without those that have it.
+    pub async fn provider_key_for_update(&mut self, id: ProviderKeyId) -> Result<Option<ProviderKey>, StoreError> {
+        if self.tx.row(&LOCK, args![id.0]).await?.is_none() {
+            return Ok(None);
+        }
+        self.tx.row(&BY_ID, args![id.0]).await?.as_ref().map(key_from_row).transpose()
+    }
+
+    /// The live agents that have a key, by id.
+    pub async fn live_agents_with_key(&mut self, id: ProviderKeyId) -> Result<Vec<AgentId>, StoreError> {
+        let rows = self.tx.rows(&HOLDERS, args![id.0]).await?;
+        rows.iter().map(|row| row.int(0).map(AgentId)).collect()
     }
 
     /// A provider key with its secret, which nobody else changes until this work ends.

@@ -42,7 +42,16 @@ impl Store {
     /// Opens the database without touching its schema.
     pub async fn open(options: &StoreOptions) -> Result<Self, StoreError> {
         let db = Db::open(&options.url, options.connections).await?;
-        Ok(Self { db, begun: Arc::default(), series: Arc::default(), meter: Arc::default(), changes: Arc::default() })
+        Ok(Self::around(db))
+    }
+
+    /// Opens a database that exists, to read it beside whoever has it open: a server that runs, or none.
+    pub async fn open_to_read(url: &str) -> Result<Self, StoreError> {
+        Ok(Self::around(Db::open_to_read(url).await?))
+    }
+
+    fn around(db: Db) -> Self {
+        Self { db, begun: Arc::default(), series: Arc::default(), meter: Arc::default(), changes: Arc::default() }
     }
 
     /// Brings the schema up to date. An edited or failed migration is an error.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use kernel::{AgentId, BudgetId, LeaseId, Window};
 use ledger::{Scope, SettleOutcome};
-use persistence::{BudgetChange, JournalFilter, LedgerCheck, NewBudget, Order, ProblemKind};
+use persistence::{
+    AuditActor, AuditRecord, BudgetChange, JournalFilter, LedgerCheck, NewBudget, Order, ProblemKind, Store,
+};
 
 use crate::support::{TTL_MS, TestStore};
 use crate::world::*;
@@ -76,6 +78,28 @@ async fn after(t: &TestStore, table: &str, statement: &str) -> LedgerCheck {
 }
 
 on_both_backends! {
+    async fn the_checks_read_beside_a_server_that_runs_and_without_one(t: TestStore) {
+        let url = t.options.url.replace("mode=rwc", "mode=rw");
+        let verify = async || {
+            let reader = Store::open_to_read(&url).await.expect("opens beside the server");
+            let (ledger, audit) = (reader.verify_ledger().await.expect("read"), reader.verify_audit(None, None).await);
+            reader.close().await;
+            assert!(ledger.is_ok());
+            audit.expect("read").checked
+        };
+        let record = |n: i64| AuditRecord::new("AGENT_UPDATED", "agent", n, &AuditActor::default());
+        let mut work = t.begin().await;
+        work.audit(record(1));
+        t.commit(work).await;
+        assert_eq!(verify().await, 1);
+        let mut work = t.begin().await;
+        work.audit(record(2));
+        t.commit(work).await;
+        assert_eq!(verify().await, 2, "it has not kept the server from writing, and sees what was written");
+        t.store.close().await;
+        assert_eq!(verify().await, 2);
+    }
+
     async fn an_untouched_ledger_is_sound(t: TestStore) {
         assert_sound(&t).await;
         some_history(&t).await;

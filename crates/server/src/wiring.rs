@@ -119,6 +119,15 @@ pub async fn open_existing_store(config: &Config) -> Result<Store, StartError> {
     open(config, config.database_url().existing()).await
 }
 
+/// The same only to be read, beside a server that may have it open.
+///
+/// # Errors
+/// [`StartError::Database`]
+pub async fn open_store_to_read(config: &Config) -> Result<Store, StartError> {
+    let url = config.database_url().existing();
+    Store::open_to_read(url.expose()).await.map_err(|source| StartError::Database { url: url.redacted(), source })
+}
+
 async fn open(config: &Config, url: DatabaseUrl) -> Result<Store, StartError> {
     let options = StoreOptions { url: url.expose().to_owned(), connections: config.database.connections };
     Store::open(&options).await.map_err(|source| StartError::Database { url: url.redacted(), source })

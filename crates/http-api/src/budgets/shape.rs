@@ -44,7 +44,7 @@ const fn source_body(source: BudgetSource) -> SourceBody {
 }
 
 /// A budget as the audit log keeps it.
-pub(super) fn audited(view: &BudgetView) -> Value {
+pub(crate) fn audited(view: &BudgetView) -> Value {
     json!({
         "name": view.name,
         "scope": scope_body(&view.budget.scope),

@@ -4,13 +4,14 @@ use api_types::projects::DeletedProject;
 use axum::Json;
 use axum::extract::State;
 use kernel::{ErrorCode, ProjectId};
-use persistence::AuditRecord;
+use ledger::Scope;
+use persistence::{AuditRecord, Work};
 use serde_json::json;
 
 use super::shape::audited;
 use crate::limits::end_limits_of_project;
-use crate::transact::transact;
-use crate::{ApiError, ApiState, Caller, Params, Query};
+use crate::transact::{Stop, transact};
+use crate::{ApiError, ApiState, Caller, Params, Query, budgets};
 
 /// Deletes a project
 ///
@@ -42,26 +43,25 @@ pub async fn delete_project(
     let force = q.flag("force").unwrap_or(false);
     let force = q.finish(force)?;
     let id = params.project_id("id")?;
-    let before = api.store.project(&id).await?.ok_or(ErrorCode::ProjectNotFound)?;
-    if id.as_str() == ProjectId::MASTER {
-        return Err(ErrorCode::ProjectProtected.into());
-    }
     let deleted = transact!(api, async |work| {
-        // The project first, so that neither agents nor limits come into it while others are moved out
-        if !work.lock_project(&id).await? {
-            return Err(ErrorCode::ProjectNotFound.into());
+        // Locked first, so that no agent comes into it while others are moved out
+        let before = work.project_for_update(&id).await?.ok_or(ErrorCode::ProjectNotFound)?;
+        if id.as_str() == ProjectId::MASTER {
+            return Err(ErrorCode::ProjectProtected.into());
         }
-        end_limits_of_project(work, &caller, &id).await?;
-        let mut agents_left = work.delete_project(&id).await?.ok_or(ErrorCode::ProjectNotFound)?;
-        let mut agents_moved = 0;
-        if agents_left > 0 && force {
-            agents_moved = work.move_agents_out_of(&id).await?;
-            agents_left = work.delete_project(&id).await?.ok_or(ErrorCode::ProjectNotFound)?;
+        let agents = work.count_agents(None, Some(&id)).await?;
+        if agents > 0 && !force {
+            return Err(in_use(agents).into());
         }
-        if agents_left > 0 {
-            let in_use = ApiError::from(ErrorCode::ProjectInUse).details(json!({ "agent_count": agents_left }));
-            return Err(in_use.into());
+        // Before any book of an agent is locked by itself
+        end_policies(work, &caller, &id).await?;
+        let agents_moved = if agents > 0 { work.move_agents_out_of(&id).await? } else { 0 };
+        match work.delete_project(&id).await? {
+            Some(0) => {}
+            Some(left) => return Err(in_use(left).into()),
+            None => return Err(ErrorCode::ProjectNotFound.into()),
         }
+        lift_freeze(work, &caller, &id).await?;
         let mut record = AuditRecord::new("PROJECT_DELETED", "project", &id, caller.audit_actor());
         record.metadata = json!({ "agents_moved": agents_moved });
         work.audit(record.changed(audited(&before.name, before.description.as_deref()), None));
@@ -70,4 +70,33 @@ pub async fn delete_project(
     let agents_moved = deleted.await?;
     api.directory.clear();
     Ok(Json(DeletedProject { id, deleted: true, agents_moved }))
+}
+
+fn in_use(agents: i64) -> ApiError {
+    ApiError::from(ErrorCode::ProjectInUse).details(json!({ "agent_count": agents }))
+}
+
+/// A budget of what is gone would be a line that nobody can spend on or take away.
+async fn end_policies(work: &mut Work, caller: &Caller, project: &ProjectId) -> Result<(), Stop> {
+    for id in work.policies_of_project(project).await? {
+        let Some(no) = work.budget_no(&id).await? else { continue };
+        let before = work.budget_view(no).await?;
+        work.delete_budget(&id).await?;
+        let mut record = AuditRecord::new("BUDGET_POLICY_DELETED", "budget", &id, caller.audit_actor());
+        record.metadata = json!({ "deleted_project": project });
+        work.audit(record.changed(budgets::shape::audited(&before), None));
+    }
+    Ok(())
+}
+
+/// Another project may get the id one day, and is not to be frozen from the start.
+async fn lift_freeze(work: &mut Work, caller: &Caller, project: &ProjectId) -> Result<(), Stop> {
+    let (scope, reason) = (Scope::Project(project.clone()), "the project was deleted");
+    if let Some(freeze) = work.lift_freeze(&scope, Some(reason), &caller.user).await? {
+        let mut record = AuditRecord::new("FREEZE_LIFTED", "freeze", &freeze.id, caller.audit_actor());
+        record.before = Some(json!({ "scope": scope.key(), "reason": freeze.reason }));
+        record.metadata = json!({ "reason": reason });
+        work.audit(record);
+    }
+    Ok(())
 }

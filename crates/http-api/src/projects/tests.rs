@@ -167,3 +167,37 @@ async fn only_admins_manage_projects() {
         w.t.delete(who, &format!("{PROJECTS}/p")).await.refused(403, "INSUFFICIENT_PERMISSIONS");
     }
 }
+
+#[tokio::test]
+async fn budgets_settings_and_a_freeze_of_a_project_end_with_it() {
+    let w = World::new().await;
+    w.project("p_1").await;
+    w.project("px1").await;
+    let agent = w.agent_with(json!({"owner_id": w.ada.id, "project_id": "p_1"})).await;
+    let scopes = [
+        json!({"kind": "project", "id": "p_1"}),
+        json!({"kind": "owner_project", "id": w.ada.id, "project_id": "p_1"}),
+        json!({"kind": "owner_project", "id": w.ada.id, "project_id": "px1"}),
+    ];
+    for scope in &scopes {
+        let body = json!({"scope": scope, "cap_microdollars": 5_000_000});
+        w.t.post(&w.root, "/api/v1/budgets", body).await.expect(201);
+    }
+    let freeze = json!({"scope": scopes[0], "reason": "why"});
+    w.t.post(&w.root, "/api/v1/budget/freeze", freeze.clone()).await.expect(200);
+    let settings = "/api/v1/settings/project/p_1";
+    w.t.put(&w.root, settings, json!({"operational": {"default_agent_budget": 7}})).await.expect(200);
+    w.t.delete(&w.root, &format!("{PROJECTS}/p_1")).await.refused(409, "PROJECT_IN_USE");
+    let deleted = w.t.delete(&w.root, &format!("{PROJECTS}/p_1?force=true")).await.expect(200);
+    assert_eq!(deleted["agents_moved"], 1);
+    let log = w.t.audited().await;
+    let last: Vec<&str> = log.iter().rev().take(4).map(String::as_str).collect();
+    assert_eq!(last, ["PROJECT_DELETED", "FREEZE_LIFTED", "BUDGET_POLICY_DELETED", "BUDGET_POLICY_DELETED"]);
+    w.t.post(&w.root, "/api/v1/budget/unfreeze", freeze).await.refused(404, "FREEZE_NOT_FOUND");
+    let budgets = w.t.get(&w.root, "/api/v1/budgets").await.expect(200).to_string();
+    assert!(!budgets.contains("p_1") && budgets.contains("px1"), "{budgets}");
+    w.project("p_1").await;
+    let again = w.t.get(&w.root, settings).await.expect(200);
+    assert_eq!(again["inheritance"]["operational.default_agent_budget"], "system");
+    assert_eq!(w.t.get(&w.root, &format!("/api/v1/agents/{agent}")).await.expect(200)["project_id"], Value::Null);
+}

@@ -35,26 +35,24 @@ pub async fn update_project(
     caller.require_admin()?;
     let request: UpdateProject = body.read()?;
     let id = params.project_id("id")?;
-    let before = api.store.project(&id).await?.ok_or(ErrorCode::ProjectNotFound)?;
     let description = match request.description {
         Patch::Keep => None,
         Patch::Clear => Some(None),
         Patch::Set(text) => Some(Some(text)),
     };
     let change = ProjectChange { name: request.name, description };
-    let name = change.name.as_ref().unwrap_or(&before.name);
-    let after = audited(name, change.description.as_ref().unwrap_or(&before.description).as_deref());
-    let before = audited(&before.name, before.description.as_deref());
-    if before != after {
-        let changed = transact!(api, async |work| {
-            if !work.update_project(&id, &change).await? {
-                return Err(ErrorCode::ProjectNotFound.into());
-            }
+    let changed = transact!(api, async |work| {
+        let before = work.project_for_update(&id).await?.ok_or(ErrorCode::ProjectNotFound)?;
+        let name = change.name.as_ref().unwrap_or(&before.name);
+        let after = audited(name, change.description.as_ref().unwrap_or(&before.description).as_deref());
+        let before = audited(&before.name, before.description.as_deref());
+        if before != after {
+            work.update_project(&id, &change).await?;
             let record = AuditRecord::new("PROJECT_UPDATED", "project", &id, caller.audit_actor());
-            work.audit(record.changed(before.clone(), after.clone()));
-            Ok(())
-        });
-        changed.await?;
-    }
+            work.audit(record.changed(before, after));
+        }
+        Ok(())
+    });
+    changed.await?;
     Ok(Json(detail(&api, &id).await?))
 }

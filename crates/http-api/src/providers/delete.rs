@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use kernel::ErrorCode;
-use persistence::{AuditRecord, Visibility};
+use persistence::AuditRecord;
 
 use super::shape::audited;
 use crate::transact::transact;
@@ -30,11 +30,9 @@ pub async fn delete_provider(
 ) -> Result<StatusCode, ApiError> {
     caller.require_admin()?;
     let id = super::key_id(&params)?;
-    let before = super::visible(&api, id, Visibility::All).await?;
     let deleted = transact!(api, async |work| {
-        if !work.delete_provider_key(id).await? {
-            return Err(ErrorCode::ProviderNotFound.into());
-        }
+        let before = work.provider_key_for_update(id).await?.ok_or(ErrorCode::ProviderNotFound)?;
+        work.delete_provider_key(id).await?;
         let record = AuditRecord::new("PROVIDER_DELETED", "provider", id, caller.audit_actor());
         work.audit(record.changed(audited(&before), None));
         Ok(())

@@ -3,7 +3,6 @@
 use api_types::providers::{KeyAgents, SetKeyAgents};
 use axum::Json;
 use axum::extract::State;
-use kernel::AgentId;
 use persistence::{AuditRecord, Visibility};
 use serde_json::json;
 
@@ -34,10 +33,9 @@ pub async fn set_provider_agents(
     caller.require_admin()?;
     let request: SetKeyAgents = body.read()?;
     let id = super::key_id(&params)?;
-    let holders = api.store.holders_of_key(id, &Visibility::All).await?;
-    let before: Vec<AgentId> = holders.into_iter().map(|holder| holder.id).collect();
     let changed = transact!(api, async |work| {
         let key = hold(work, id).await?;
+        let before = work.live_agents_with_key(id).await?;
         let kept = work.set_agents_of_key(id, &request.agent_ids).await?;
         refuse_missing(&request.agent_ids, &kept)?;
         refuse_foreign_kind(work, &key, &kept).await?;

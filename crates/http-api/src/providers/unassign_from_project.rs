@@ -37,12 +37,12 @@ pub async fn unassign_project_provider(
     let key = q.int(&["provider_key_id"], 1, i64::MAX).map(ProviderKeyId);
     let key = q.finish(key)?;
     let project = params.project_id("id")?;
-    let lent = api.store.project_keys(&project).await?;
-    let lent: Vec<_> = lent.iter().map(|lent| lent.key).filter(|lent| key.is_none_or(|key| *lent == key)).collect();
     let unassigned = transact!(api, async |work| {
         if !work.hold_project(&project).await? {
             return Err(ErrorCode::ProjectNotFound.into());
         }
+        let lent = work.project_keys(&project).await?;
+        let lent: Vec<_> = lent.iter().map(|lent| lent.key).filter(|lent| key.is_none_or(|key| *lent == key)).collect();
         if work.unassign_project_keys(&project, key).await? == 0 {
             return Err(ErrorCode::NoProviderKey.into());
         }

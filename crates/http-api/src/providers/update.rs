@@ -51,9 +51,10 @@ pub async fn update_provider(
     }
     let operation = if change.secret.is_some() { "PROVIDER_ROTATED" } else { "PROVIDER_UPDATED" };
     let stored = transact!(api, async |work| {
-        if !work.update_provider_key(id, &change).await? {
-            return Err(ErrorCode::ProviderNotFound.into());
-        }
+        // As it is now: somebody else may have changed it meanwhile
+        let before = work.provider_key_for_update(id).await?.ok_or(ErrorCode::ProviderNotFound)?;
+        let after = changed(&before, &change);
+        work.update_provider_key(id, &change).await?;
         let record = AuditRecord::new(operation, "provider", id, caller.audit_actor());
         work.audit(record.changed(audited(&before), audited(&after)));
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kernel::{AgentId, BudgetId, BudgetNo, UserId, Window};
+use kernel::{AgentId, BudgetId, BudgetNo, ProjectId, UserId, Window};
 use ledger::{Actor, Budget, Command, Outcome, Rejection, Scope};
 
 use super::{
@@ -192,6 +192,17 @@ impl Work {
             self.emit(engine::budget_ended(&view.id, &view.budget, &view.account, self.now));
         }
         Ok(ended)
+    }
+
+    /// The policies on a project and on owners within it, in the order of their numbers.
+    pub async fn policies_of_project(&mut self, project: &ProjectId) -> Result<Vec<BudgetId>, StoreError> {
+        statements! {
+            OF_PROJECT = "SELECT id FROM budgets WHERE (scope_key = $1 OR scope_key LIKE $2 ESCAPE '!') \
+                AND source = 'policy' AND deleted_at IS NULL ORDER BY no";
+        }
+        let within = format!("owner_project:%/{}", project.as_str().replace('_', "!_"));
+        let rows = self.tx.rows(&OF_PROJECT, args![Scope::Project(project.clone()).key(), within]).await?;
+        rows.iter().map(|row| row.text(0).map(BudgetId::new)).collect()
     }
 
     /// The number of a budget that has not been deleted.

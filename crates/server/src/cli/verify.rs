@@ -1,11 +1,12 @@
-//! `server ledger verify`, `audit verify`, `analytics verify` and `analytics rebuild`: recomputing what the database claims.
+//! `server ledger verify`, `audit verify`, `analytics verify` and `analytics rebuild`: recomputing what the database claims, beside a
+//! server that runs or without one.
 
 use clap::Subcommand;
 use persistence::{LedgerCheck, RollupCheck, Store, WrongCell};
 
 use super::{Failure, print};
 use crate::config::Loaded;
-use crate::wiring::open_existing_store;
+use crate::wiring::{open_existing_store, open_store_to_read};
 
 /// What to do with the ledger.
 #[derive(Subcommand)]
@@ -39,7 +40,7 @@ pub(super) async fn analytics(command: Analytics, loaded: Loaded) -> Result<(), 
 
 pub(super) async fn ledger(command: Ledger, loaded: Loaded) -> Result<(), Failure> {
     let Ledger::Verify = command;
-    let store = open_existing_store(&loaded.config).await?;
+    let store = open_store_to_read(&loaded.config).await?;
     let verdict = verify_ledger(&store).await;
     store.close().await;
     print(format!("{}\n", verdict?).as_bytes())
@@ -47,7 +48,7 @@ pub(super) async fn ledger(command: Ledger, loaded: Loaded) -> Result<(), Failur
 
 pub(super) async fn audit(command: Audit, loaded: Loaded) -> Result<(), Failure> {
     let Audit::Verify = command;
-    let store = open_existing_store(&loaded.config).await?;
+    let store = open_store_to_read(&loaded.config).await?;
     let verdict = verify_audit(&store).await;
     store.close().await;
     print(format!("{}\n", verdict?).as_bytes())

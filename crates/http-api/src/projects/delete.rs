@@ -54,6 +54,7 @@ pub async fn delete_project(
             return Err(in_use(agents).into());
         }
         // Before any book of an agent is locked by itself
+        end_limits_of_project(work, &caller, &id).await?;
         end_policies(work, &caller, &id).await?;
         let agents_moved = if agents > 0 { work.move_agents_out_of(&id).await? } else { 0 };
         match work.delete_project(&id).await? {

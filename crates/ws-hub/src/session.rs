@@ -1,5 +1,7 @@
 //! One connection, from its first frame to its last.
 
+mod waits;
+
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -8,7 +10,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kernel::{AgentId, Clock, ErrorCode, Secret};
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::cursor::Cursor;
@@ -19,6 +20,7 @@ use crate::pass::{Pass, Refusal, Standing};
 use crate::protocol::{self, ClientFrame, close};
 use crate::sight::{Filter, Sight};
 use crate::subscription::{Gap, MAX_WAITING_FRAMES, Scan, StartError, Started, Subscription};
+use waits::{checked, pending_or, sight_of, told};
 
 /// Frames that wait for their turn in one write.
 const BATCH_FRAMES: usize = 256;
@@ -673,39 +675,6 @@ impl<T: Transport> Session<T> {
         // Before it has caught up, what it has missed is no fault of its reading
         if subscription.is_live() && (more == Scan::More || subscription.is_full()) {
             self.times.over.get_or_insert_with(Instant::now);
-        }
-    }
-}
-
-async fn pending_or(job: &mut Option<Boxed<'static, Done>>) -> Done {
-    match job {
-        Some(job) => job.await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Waits until somebody's rights have been looked at.
-async fn checked(pass: &mut Option<Pass>) {
-    match pass {
-        Some(pass) => pass.checked().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn told(closing: &mut watch::Receiver<bool>) {
-    if closing.wait_for(|closing| *closing).await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
-/// What somebody sees, as soon as that is known.
-async fn sight_of(mut pass: Pass) -> Sight {
-    loop {
-        match pass.standing() {
-            Some(Standing::Sees(sight)) => return sight,
-            // Told by whoever looks at it next
-            Some(Standing::Ended(_)) => return Sight::of([]),
-            None => pass.checked().await,
         }
     }
 }

@@ -114,7 +114,7 @@ on_both_backends! {
             places.push((path.to_owned(), reply.text.into_bytes()));
         }
         places.push(("the log".to_owned(), world.server.log().into_bytes()));
-        assert!(world.server.log().contains("TRACE"), "the log is at its most talkative");
+        assert!(world.server.log().contains("DEBUG"), "the log is talkative");
         places.extend(stored(&world).await);
         world.server.stop().await;
         places.push(("the log after the end".to_owned(), world.server.log().into_bytes()));

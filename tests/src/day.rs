@@ -112,7 +112,7 @@ on_both_backends! {
 
         // Night: the log tells the day, and is whole
         for (operation, times) in [
-            ("USER_CREATED", 3), ("PROVIDER_CREATED", 1), ("PROJECT_CREATED", 1), ("AGENT_CREATED", 1), ("IC_TOKEN_CREATED", 1),
+            ("USER_CREATED", 4), ("PROVIDER_CREATED", 1), ("PROJECT_CREATED", 1), ("AGENT_CREATED", 1), ("IC_TOKEN_CREATED", 1),
             ("BUDGET_REQUEST_CREATED", 1), ("BUDGET_REQUEST_APPROVED", 1), ("PROVIDER_ROTATED", 1), ("PROVIDER_KEY_FETCHED", 2),
             ("IC_TOKEN_REGENERATED", 1), ("API_TOKEN_CREATED", 1), ("API_TOKEN_ROTATED", 1), ("USER_PASSWORD_CHANGED", 1),
             ("USER_SUSPENDED", 1), ("USER_DELETED", 1), ("AGENT_DELETED", 1),

@@ -28,6 +28,6 @@ impl AnalyticsConfig {
         if self.facts_retention_days != 0 {
             problems.range("analytics.facts_retention_days", self.facts_retention_days, 40, 36_500);
         }
-        problems.range("analytics.fold_interval_ms", self.fold_interval_ms, 100, 3_600_000);
+        problems.range("analytics.fold_interval_ms", self.fold_interval_ms, 50, 3_600_000);
     }
 }

@@ -38,6 +38,8 @@ impl Launch {
             .env("IRON__LIMITS__USER_READS__MAX", "0")
             .env("IRON__LIMITS__USER_WRITES__MAX", "0")
             .env("IRON__LIMITS__BUDGET_MISSES__MAX", "0")
+            .env("IRON__LIMITS__EXPORTS__MAX", "0")
+            .env("IRON__LIMITS__TOKEN_VALIDATIONS__MAX", "0")
             .env("IRON__AUTH__BCRYPT_COST", "4")
             .env("IRON_DATA_DIR", &database.dir().display().to_string())
             .env("DATABASE_URL", database.url())

@@ -1,5 +1,5 @@
-//! `server ledger verify`, `audit verify`, `analytics verify` and `analytics rebuild`: recomputing what the database claims, beside a
-//! server that runs or without one.
+//! `server ledger verify` and `audit verify`: recomputing what the database claims, beside a server that runs or without one.
+//! `analytics verify` and `analytics rebuild`: the sums over LLM requests; an embedded database is opened by exactly one.
 
 use clap::Subcommand;
 use persistence::{LedgerCheck, RollupCheck, Store, WrongCell};

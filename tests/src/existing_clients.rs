@@ -29,20 +29,18 @@ fn needs(body: &Value, fields: &[(&str, Is)]) {
 
 #[track_caller]
 fn check(value: &Value, path: &str, kind: Is, whole: &Value) {
-    let Some((step, rest)) = path.split_once('.').map(|(step, rest)| (step, Some(rest))).or(Some((path, None))) else {
-        return;
-    };
+    let (step, rest) = path.split_once('.').unwrap_or((path, ""));
     if let Some(name) = step.strip_suffix("[]") {
         let list = if name.is_empty() { value } else { &value[name] };
         let list = list.as_array().unwrap_or_else(|| panic!("`{path}`: no list in {whole}"));
         assert!(!list.is_empty(), "`{path}`: nothing to look at in {whole}");
         for element in list {
-            check(element, rest.unwrap_or(""), kind, whole);
+            check(element, rest, kind, whole);
         }
         return;
     }
     let here = value.get(step).unwrap_or_else(|| panic!("`{path}` is missing in {whole}"));
-    if let Some(rest) = rest {
+    if !rest.is_empty() {
         return check(here, rest, kind, whole);
     }
     let fits = match kind {

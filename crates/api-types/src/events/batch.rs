@@ -45,6 +45,8 @@ pub enum RejectedItem {
         event_id: Option<String>,
         /// What is wrong.
         errors: FieldErrors,
+        /// Whether it came with a token of its own.
+        has_token: bool,
     },
 }
 
@@ -53,7 +55,7 @@ impl RejectedItem {
     pub fn answer(self, index: usize) -> EventResult {
         match self {
             Self::Json => EventResult::rejected(index, None, ErrorCode::MalformedJson, "the line is not valid JSON"),
-            Self::Fields { event_id, errors } => EventResult::invalid(index, event_id, &errors),
+            Self::Fields { event_id, errors, .. } => EventResult::invalid(index, event_id, &errors),
         }
     }
 }
@@ -115,6 +117,15 @@ impl<'a> EventBatch<'a> {
         let ic_token = trimmed(ic_token);
         Ok(Self { ic_token, items })
     }
+
+    /// Whether an item, be it a bad one, came without a token of its own and so stands under the shared one.
+    pub fn shares_token(&self) -> bool {
+        self.items.iter().any(|item| match item {
+            Ok((own, _)) => own.is_none(),
+            Err(RejectedItem::Json) => true,
+            Err(RejectedItem::Fields { has_token, .. }) => !has_token,
+        })
+    }
 }
 
 /// A text without the space around it; borrows where it can.
@@ -132,7 +143,11 @@ fn check(raw: RawEvent<'_>) -> BatchItem<'_> {
     reader.token(&raw.ic_token, false);
     match event {
         Some(event) if reader.errors.is_empty() => Ok((trimmed(raw.ic_token), event)),
-        _ => Err(RejectedItem::Fields { event_id: Reader::readable_id(&raw), errors: reader.errors }),
+        _ => Err(RejectedItem::Fields {
+            event_id: Reader::readable_id(&raw),
+            errors: reader.errors,
+            has_token: !matches!(raw.ic_token, Raw::Absent),
+        }),
     }
 }
 

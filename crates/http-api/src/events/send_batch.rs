@@ -45,10 +45,19 @@ pub(crate) async fn send_events(
         _ => BatchForm::Json,
     };
     let batch = EventBatch::read(body.bytes(), form).map_err(refused)?;
-    let shared = batch.ic_token.or_else(|| bearer(&headers).map(Cow::Borrowed));
     let mut intake = Intake::new(&api);
     // A token that all events do without may be anything: runtimes send all kinds of things in that header
-    let mut shared_sender = None;
+    let is_shared = batch.shares_token();
+    let shared = batch.ic_token.or_else(|| bearer(&headers).map(Cow::Borrowed)).filter(|_| is_shared);
+    // Before the events, so that a bad token is told as such whatever is wrong with them
+    let shared = match shared {
+        Some(token) => {
+            let sender = intake.sender(token)?;
+            intake.require(sender).await?;
+            Some(sender)
+        }
+        None => None,
+    };
     let mut results: Vec<Option<EventResult>> = Vec::with_capacity(batch.items.len());
     let mut sent = Vec::with_capacity(batch.items.len());
     for (index, item) in batch.items.into_iter().enumerate() {
@@ -59,16 +68,10 @@ pub(crate) async fn send_events(
                 continue;
             }
         };
-        let sender = match (own, shared_sender, &shared) {
-            (Some(own), ..) => intake.sender(own),
-            (None, Some(sender), _) => Ok(sender),
-            (None, None, Some(token)) => {
-                let sender = intake.sender(token.clone())?;
-                intake.require(sender).await?;
-                shared_sender = Some(sender);
-                Ok(sender)
-            }
-            (None, None, None) => {
+        let sender = match (own, shared) {
+            (Some(own), _) => intake.sender(own),
+            (None, Some(sender)) => Ok(sender),
+            (None, None) => {
                 let errors = FieldErrors::one("ic_token", "is required");
                 results.push(Some(EventResult::invalid(index, Some(event.event_id), &errors)));
                 continue;

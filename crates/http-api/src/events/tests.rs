@@ -204,6 +204,33 @@ async fn the_shared_token_stands_in_the_body_or_in_the_header_and_matters_only_w
 }
 
 #[tokio::test]
+async fn a_bad_shared_token_is_refused_before_any_event_is_looked_at() {
+    let w = World::new().await;
+    let (agent, token) = w.spender(&w.ada).await;
+    let mut bad = event(&w.t, "e1");
+    bad["model"] = Value::Null;
+    let own = |event: Value| with(event, &[("ic_token", json!(token))]);
+    let replaced = token.clone();
+    for shared in ["nonsense", &replaced] {
+        if shared == replaced {
+            w.ic_token(agent).await;
+        }
+        for events in [json!([bad]), json!([7]), json!([own(event(&w.t, "e2")), bad]), json!([event(&w.t, "e3")])] {
+            let body = json!({"ic_token": shared, "events": events});
+            w.t.post((), BATCH, body).await.refused(401, "INVALID_IC_TOKEN");
+            w.t.post(shared, BATCH, events).await.refused(401, "INVALID_IC_TOKEN");
+        }
+        w.send("application/x-ndjson", Some(shared), "{".to_owned()).await.refused(401, "INVALID_IC_TOKEN");
+    }
+    // The body as a whole comes before the token, and a token that no event needs is not looked at
+    w.t.post("nonsense", BATCH, json!([])).await.refused(400, "VALIDATION_ERROR");
+    let told = w.t.post("nonsense", BATCH, json!([own(bad.clone())])).await.expect(200);
+    assert_eq!((statuses(&told), &told["results"][0]["code"]), (vec!["rejected"], &json!("VALIDATION_ERROR")));
+    let told = w.t.post((), BATCH, json!([bad])).await.expect(200);
+    assert_eq!(statuses(&told), ["rejected"], "without a shared token there is none to refuse");
+}
+
+#[tokio::test]
 async fn a_batch_has_a_thousand_events_at_most() {
     let w = World::new().await;
     let (_, token) = w.spender(&w.ada).await;

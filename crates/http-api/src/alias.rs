@@ -132,6 +132,14 @@ pub(crate) fn resolve(method: &Method, path: &str) -> Option<Target> {
     Some(Target { path: target, method: alias.to_method.and_then(|m| m.parse().ok()) })
 }
 
+/// The methods that a cleaned path takes as an alias for certain methods only; the router does not know of them.
+pub(crate) fn methods(path: &str) -> Vec<&'static str> {
+    let below = path.strip_prefix("/api/v1/").unwrap_or("");
+    let first = below.split('/').next().unwrap_or("");
+    let aliases = TABLE.iter().filter(|(name, _)| *name == first).flat_map(|(_, aliases)| *aliases);
+    aliases.filter(|alias| captures(alias.from, below).is_some()).filter_map(|alias| alias.method).collect()
+}
+
 /// What the placeholders of a pattern stand for. Does not allocate where the pattern has none.
 fn captures<'p>(pattern: &str, path: &'p str) -> Option<Vec<&'p str>> {
     let mut found = Vec::new();
@@ -160,7 +168,7 @@ fn captures<'p>(pattern: &str, path: &'p str) -> Option<Vec<&'p str>> {
 mod tests {
     use axum::http::Method;
 
-    use super::{TABLE, resolve};
+    use super::{TABLE, methods, resolve};
 
     fn target(method: Method, path: &str) -> Option<(Option<String>, String)> {
         resolve(&method, path).map(|t| (t.method.map(|m| m.to_string()), t.path))
@@ -198,6 +206,15 @@ mod tests {
         assert_eq!(found, Some((Some("POST".into()), "/api/v1/users/user_1/reset-password".into())));
         assert_eq!(target(Method::GET, "/api/v1/users/user_1/password"), None);
         assert_eq!(target(Method::PUT, "/api/v1/agents/3/budget"), None, "PUT is a route of its own");
+    }
+
+    #[test]
+    fn the_methods_of_an_alias_are_those_it_is_limited_to() {
+        assert_eq!(methods("/api/v1/tokens/7/rotate"), ["PUT"]);
+        assert_eq!(methods("/api/v1/budget-requests/b1/deny"), ["PUT", "PATCH"]);
+        for any in ["/api/v1/tokens", "/api/v1/agents", "/health", "/", "PUT"] {
+            assert!(methods(any).is_empty(), "{any}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use kernel::ErrorCode;
@@ -24,12 +24,13 @@ use tokio::time::{Instant, timeout};
 use tower::Service;
 use tracing::{Instrument, Span};
 
+use crate::alias;
 use crate::client_ip::TrustedProxies;
 use crate::context::{RequestContext, RequestTag};
 use crate::cors::{Cors, Verdict};
 use crate::error::{ApiError, Carried, Form, render_error, render_foreign};
 use crate::guard::{BodySettings, GuardLayer, drain};
-use crate::normalize::normalize;
+use crate::normalize::{AskedPath, normalize};
 use crate::state::ApiState;
 
 /// The header that carries the request's id.
@@ -217,6 +218,9 @@ impl App {
         if !status.is_client_error() && !status.is_server_error() {
             return response;
         }
+        if let Some(AlsoAllowed(methods)) = response.extensions_mut().remove() {
+            allow(response.headers_mut(), &methods);
+        }
         let mut carried = response.extensions_mut().remove::<Carried>();
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND)
             && exchange.context.route().is_some_and(|route| BUDGET_VERBS.contains(&route))
@@ -301,10 +305,37 @@ fn panic_message(payload: &(dyn Any + Send)) -> String {
     format!("handler panicked: {}", text.unwrap_or("(no message)"))
 }
 
+/// Methods that the address of a request takes by its second names. Beside the response, for the router writes its own
+/// `Allow` last.
+#[derive(Clone)]
+struct AlsoAllowed(Vec<&'static str>);
+
 /// Refuses a request that no handler takes, after its body is out of the way.
 async fn refuse(request: Request, code: ErrorCode) -> Response {
     let deadline = Instant::now() + Duration::from_secs(10);
-    drain(request.into_body(), deadline, ApiError::from(code).into_response()).await
+    let asked = request.extensions().get::<AskedPath>().map_or_else(|| request.uri().path(), |path| &path.0);
+    let methods = alias::methods(asked);
+    // An address that is there for some methods only is there
+    let code = if methods.is_empty() { code } else { ErrorCode::MethodNotAllowed };
+    let mut response = drain(request.into_body(), deadline, ApiError::from(code).into_response()).await;
+    if !methods.is_empty() {
+        response.extensions_mut().insert(AlsoAllowed(methods));
+    }
+    response
+}
+
+/// Adds methods to `Allow`.
+fn allow(headers: &mut HeaderMap, methods: &[&'static str]) {
+    let mut allowed = headers.get(ALLOW).and_then(|known| known.to_str().ok()).unwrap_or("").to_owned();
+    for method in methods {
+        if !allowed.split(',').any(|known| known == *method) {
+            allowed.push_str(if allowed.is_empty() { "" } else { "," });
+            allowed.push_str(method);
+        }
+    }
+    if let Ok(allowed) = HeaderValue::try_from(allowed) {
+        headers.insert(ALLOW, allowed);
+    }
 }
 
 struct InFlight<'a>(&'a prometheus::IntGauge);

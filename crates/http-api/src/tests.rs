@@ -208,6 +208,26 @@ async fn unknown_paths_and_methods_are_json_errors() {
 }
 
 #[tokio::test]
+async fn methods_that_an_address_takes_as_a_second_name_are_allowed_too() {
+    let surface = Surface::real().await;
+    for (method, path, allowed) in [
+        (Method::DELETE, "/api/v1/api-tokens/7/rotate", "POST,PUT"),
+        (Method::DELETE, "/api/tokens/7/rotate/", "POST,PUT"),
+        (Method::DELETE, "/api/v1/agents/7/budget", "GET,HEAD,PUT,PATCH"),
+        (Method::PUT, "/api/v1/budget-requests", "GET,HEAD,POST"),
+        (Method::GET, "/api/v1/budget-requests/b/approve", "PATCH,PUT"),
+        // There as second names only
+        (Method::GET, "/api/v1/api-tokens/7/revoke", "POST"),
+        (Method::GET, "/api/v1/users/u/password", "PUT"),
+        (Method::POST, "/api/v1/budget/requests/b/deny", "PUT,PATCH"),
+    ] {
+        let answer = surface.send(request(method.clone(), path, &[], "")).await;
+        assert_eq!((answer.status, answer.code().as_str()), (405, "METHOD_NOT_ALLOWED"), "{method} {path}");
+        assert_eq!(answer.header("allow"), Some(allowed), "{method} {path}");
+    }
+}
+
+#[tokio::test]
 async fn head_is_answered_where_get_is() {
     let answer = Surface::real().await.send(request(Method::HEAD, "/api/health", &[], "")).await;
     assert_eq!((answer.status, answer.bytes.len()), (200, 0));

@@ -27,7 +27,7 @@ use auth::{Need, Role, allows};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
-use kernel::{AgentId, ErrorCode, SessionId, UserId};
+use kernel::{AgentId, ErrorCode, SessionId, Timestamp, UserId};
 use persistence::{ApiToken, AuditActor, SessionOrigin};
 
 use crate::bearer::bearer;
@@ -117,6 +117,12 @@ impl Caller {
             return Err(ApiError::new(ErrorCode::AgentTokenNotAllowed, text));
         }
         Ok(())
+    }
+
+    /// The latest end of a token that they make or replace: that of the token they call with, so that whoever came by one
+    /// for a while does not stay.
+    pub(crate) fn latest_end(&self) -> Option<Timestamp> {
+        self.token.as_ref().and_then(|token| token.row.expires_at)
     }
 
     /// Whether it belongs to them. An admin owns no more than others; see [`Caller::sees`].

@@ -11,7 +11,7 @@ use crate::{ApiError, ApiState, Body, Caller};
 /// Creates an API token
 ///
 /// It acts with the rights its owner has at each request, narrowed by its scopes. A token that is itself narrowed creates
-/// none that can do more. The token is shown once.
+/// none that can do more, and one that ends none that ends later: 400 about `expires_at`. The token is shown once.
 #[utoipa::path(
     post,
     path = "/api/v1/api-tokens",

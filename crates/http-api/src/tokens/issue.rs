@@ -26,7 +26,7 @@ pub(crate) async fn issue(
     if !caller.owns(&owner) {
         caller.require_admin()?;
     }
-    let end = end(api, request.end, request.project_id.as_ref()).await?;
+    let end = end(api, caller, request.end, request.project_id.as_ref()).await?;
     let (scopes, agent) = narrowed(caller, &request);
     let read: Option<Vec<Scope>> = scopes.iter().map(|text| Scope::parse(text)).collect();
     let read = read.ok_or_else(|| ApiError::field("scopes", "must be scopes"))?;
@@ -82,17 +82,32 @@ fn narrowed(caller: &Caller, request: &CreateApiToken) -> (Vec<String>, Option<A
     (scopes, request.agent_id.or_else(|| own.and_then(|own| own.agent)))
 }
 
-/// When the token is to end, after what the installation allows.
-async fn end(api: &ApiState, asked: TokenEnd, project: Option<&ProjectId>) -> Result<Option<Timestamp>, ApiError> {
+/// When the token is to end, after what the installation and the calling token allow. As with its scopes, a token makes
+/// its like where nothing is asked for, and nothing that can do more.
+async fn end(
+    api: &ApiState,
+    caller: &Caller,
+    asked: TokenEnd,
+    project: Option<&ProjectId>,
+) -> Result<Option<Timestamp>, ApiError> {
     let now = api.clock.now();
     let latest = now.plus_millis(MAX_DAYS * DAY_MS);
     let end = match asked {
-        TokenEnd::Never => None,
+        TokenEnd::Never => caller.latest_end(),
         TokenEnd::Days(days) => Some(now.plus_millis(days.saturating_mul(DAY_MS))),
         TokenEnd::At(at) if at > now && at <= latest => Some(at),
         TokenEnd::At(_) => return Err(ApiError::field("expires_at", "must lie within the next 3650 days")),
     };
-    capped(api, end, project).await
+    let end = capped(api, end, project).await?;
+    if outlives(end, caller.latest_end()) {
+        return Err(ApiError::field("expires_at", "must not be later than the end of the calling token"));
+    }
+    Ok(end)
+}
+
+/// Whether a token of this end lasts longer than one of the other; `None` is no end.
+pub(super) fn outlives(end: Option<Timestamp>, other: Option<Timestamp>) -> bool {
+    other.is_some_and(|other| end.is_none_or(|end| end > other))
 }
 
 /// The end of a new token, no later than new tokens may last. **The one place** where the installation's setting of that

@@ -8,7 +8,7 @@ use kernel::{ApiTokenId, ErrorCode, Timestamp};
 use persistence::{ApiToken, AuditRecord, NewApiTokenRow, Work};
 use serde_json::json;
 
-use super::issue::capped;
+use super::issue::{capped, outlives};
 use super::shape::{audited, issued_body};
 use crate::transact::{Stop, transact};
 use crate::{ApiError, ApiState, Caller, Params};
@@ -26,7 +26,7 @@ use crate::{ApiError, ApiState, Caller, Params};
     responses(
         (status = 200, description = "The new token, in the clear this once", body = RotatedApiToken),
         (status = 403, description = "`ACCESS_DENIED` for an administrator, if it is somebody else's; \
-            `INSUFFICIENT_SCOPE`, `AGENT_TOKEN_NOT_ALLOWED`: it can do more than the calling token"),
+            `INSUFFICIENT_SCOPE`, `AGENT_TOKEN_NOT_ALLOWED`: it can do more, or lasts longer, than the calling token"),
         (status = 404, description = "`TOKEN_NOT_FOUND`, also for somebody else's"),
         (status = 409, description = "`TOKEN_ALREADY_REVOKED`, or run out"),
         (status = 429, description = "`RATE_LIMIT_EXCEEDED`"),
@@ -49,6 +49,10 @@ pub async fn rotate_api_token(
     refuse_ended(&known, api.clock.now())?;
     api.limits.token_change(&caller.user)?;
     let end = capped(&api, known.expires_at, known.project.as_ref()).await?;
+    if outlives(end, caller.latest_end()) {
+        let text = "a token replaces none that lasts longer than itself";
+        return Err(ApiError::new(ErrorCode::InsufficientScope, text));
+    }
     let new = NewApiToken::random(&*api.entropy);
     let rotated = transact!(api, async |work| {
         let before = held(work, &known).await?;

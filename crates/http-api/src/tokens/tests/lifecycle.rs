@@ -259,6 +259,47 @@ async fn tokens_are_made_and_rotated_ten_times_a_minute() {
 }
 
 #[tokio::test]
+async fn what_a_token_makes_does_not_outlive_it() {
+    let w = World::new().await;
+    let end = |days: i64| json!(START.plus_millis(days * 86_400_000).millis());
+    let (token, _) = secret(&w.issued(&w.ada, json!({"name": "n", "expires_in_days": 5})).await);
+    for longer in [
+        json!({"name": "n", "expires_in_days": 6}),
+        json!({"name": "n", "expires_at": end(5).as_i64().map(|end| end + 1)}),
+    ] {
+        let refused = w.t.post(&token, TOKENS, longer.clone()).await.refused(400, "VALIDATION_ERROR");
+        assert_eq!(fields(&refused), ["expires_at"], "{longer}");
+    }
+    for (asked, given) in [
+        (json!({"name": "n", "expires_in_days": 5}), end(5)),
+        (json!({"name": "n", "expires_in_days": 1}), end(1)),
+        // Nothing asked for: as long as its maker
+        (json!({"name": "n"}), end(5)),
+    ] {
+        assert_eq!(w.issued(&token, asked.clone()).await["expires_at"], given, "{asked}");
+    }
+    let (endless, _) = w.token(&w.ada).await;
+    assert_eq!(w.issued(&endless, json!({"name": "n"})).await["expires_at"], Value::Null, "no end, no limit");
+    assert_eq!(w.issued(&endless, json!({"name": "n", "expires_in_days": 90})).await["expires_at"], end(90));
+}
+
+#[tokio::test]
+async fn a_token_replaces_none_that_outlives_it() {
+    let w = World::new().await;
+    let rotate = |id: i64| format!("{}/rotate", one(id));
+    let made = async |days: i64| secret(&w.issued(&w.ada, json!({"name": "n", "expires_in_days": days})).await);
+    let ((token, own), (_, like), (_, longer)) = (made(5).await, made(5).await, made(6).await);
+    let (_, endless) = w.token(&w.ada).await;
+    for id in [longer, endless] {
+        w.t.post(&token, &rotate(id), json!({})).await.refused(403, "INSUFFICIENT_SCOPE");
+    }
+    for id in [like, own] {
+        w.t.post(&token, &rotate(id), json!({})).await.expect(200);
+    }
+    w.t.post(&w.ada, &rotate(endless), json!({})).await.expect(200);
+}
+
+#[tokio::test]
 async fn the_second_name_of_the_routes_leads_to_them() {
     let w = World::new().await;
     let issued = w.t.post(&w.ada, "/api/v1/tokens", json!({"name": "n", "expires_in_days": "7"})).await.expect(201);

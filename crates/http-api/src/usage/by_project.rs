@@ -7,7 +7,7 @@ use axum::extract::State;
 use kernel::ProjectId;
 use persistence::Group;
 
-use super::shape::{asked, name, nothing};
+use super::shape::{OfProject, Range, asked, name, nothing};
 use crate::{ApiError, ApiState, Caller, Params, Query};
 
 /// What was used by the agents of each project
@@ -18,12 +18,7 @@ use crate::{ApiError, ApiState, Caller, Params, Query};
     path = "/api/v1/usage/by-project",
     tag = "usage",
     security(("bearer" = [])),
-    params(
-        ("from" = Option<String>, Query, description = "At or after: milliseconds, RFC 3339 or a date; also `start_date`"),
-        ("to" = Option<String>, Query, description = "Before; a date includes that day; also `end_date`"),
-        ("time_zone" = Option<String>, Query, description = "IANA zone of dates, default UTC"),
-        ("project_id" = Option<String>, Query, description = "Agents that were in this project then"),
-    ),
+    params(Range, OfProject),
     responses((status = 200, description = "By own agents; an admin sees all", body = Vec<ProjectUsageBody>)),
 )]
 pub(crate) async fn usage_by_project(
@@ -52,9 +47,7 @@ fn project(group: &Group) -> ProjectUsageBody {
     security(("bearer" = [])),
     params(
         ("project_id" = String, Path, description = "The project; of one that is not known, zeros are told"),
-        ("from" = Option<String>, Query, description = "At or after: milliseconds, RFC 3339 or a date; also `start_date`"),
-        ("to" = Option<String>, Query, description = "Before; a date includes that day; also `end_date`"),
-        ("time_zone" = Option<String>, Query, description = "IANA zone of dates, default UTC"),
+        Range,
     ),
     responses(
         (status = 200, description = "By own agents; an admin sees all", body = UsageBody),

@@ -5,7 +5,7 @@ use api_types::usage::ProviderUsageBody;
 use axum::Json;
 use axum::extract::State;
 
-use super::shape::{asked, provider};
+use super::shape::{OfProject, Range, asked, provider};
 use crate::{ApiError, ApiState, Caller, Params, Query};
 
 /// What was used of each provider
@@ -16,12 +16,7 @@ use crate::{ApiError, ApiState, Caller, Params, Query};
     path = "/api/v1/usage/by-provider",
     tag = "usage",
     security(("bearer" = [])),
-    params(
-        ("from" = Option<String>, Query, description = "At or after: milliseconds, RFC 3339 or a date; also `start_date`"),
-        ("to" = Option<String>, Query, description = "Before; a date includes that day; also `end_date`"),
-        ("time_zone" = Option<String>, Query, description = "IANA zone of dates, default UTC"),
-        ("project_id" = Option<String>, Query, description = "Agents that were in this project then"),
-    ),
+    params(Range, OfProject),
     responses((status = 200, description = "By own agents; an admin sees all", body = Vec<ProviderUsageBody>)),
 )]
 pub(crate) async fn usage_of_providers(
@@ -41,10 +36,8 @@ pub(crate) async fn usage_of_providers(
     security(("bearer" = [])),
     params(
         ("provider" = String, Path, description = "The kind of provider; of one that is not known, zeros are told"),
-        ("from" = Option<String>, Query, description = "At or after: milliseconds, RFC 3339 or a date; also `start_date`"),
-        ("to" = Option<String>, Query, description = "Before; a date includes that day; also `end_date`"),
-        ("time_zone" = Option<String>, Query, description = "IANA zone of dates, default UTC"),
-        ("project_id" = Option<String>, Query, description = "Agents that were in this project then"),
+        Range,
+        OfProject,
     ),
     responses(
         (status = 200, description = "By own agents; an admin sees all", body = ProviderUsageBody),

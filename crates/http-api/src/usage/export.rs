@@ -6,7 +6,7 @@ use api_types::usage::UsageRow;
 use axum::extract::State;
 use axum::response::Response;
 
-use super::shape::asked;
+use super::shape::{OfProject, Range, asked};
 use crate::export::{self, Format, Row};
 use crate::{ApiError, ApiState, Caller, Query};
 
@@ -25,10 +25,8 @@ impl Row for UsageRow {
     security(("bearer" = [])),
     params(
         ("format" = Option<String>, Query, description = "`json` (default) or `csv`"),
-        ("from" = Option<String>, Query, description = "At or after: milliseconds, RFC 3339 or a date; also `start_date`"),
-        ("to" = Option<String>, Query, description = "Before; a date includes that day; also `end_date`"),
-        ("time_zone" = Option<String>, Query, description = "IANA zone of dates, default UTC"),
-        ("project_id" = Option<String>, Query, description = "Agents that were in this project then"),
+        Range,
+        OfProject,
     ),
     responses(
         (status = 200, description = "The file", body = Vec<UsageRow>),

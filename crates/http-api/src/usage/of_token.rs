@@ -5,7 +5,7 @@ use axum::Json;
 use axum::extract::State;
 use kernel::{ApiTokenId, ErrorCode};
 
-use super::shape::{asked, nothing};
+use super::shape::{OfProject, Range, asked, nothing};
 use crate::{ApiError, ApiState, Caller, Params, Query};
 
 /// What was used by the agent of an API token
@@ -18,10 +18,8 @@ use crate::{ApiError, ApiState, Caller, Params, Query};
     security(("bearer" = [])),
     params(
         ("id" = i64, Path, description = "The token's id"),
-        ("from" = Option<String>, Query, description = "At or after: milliseconds, RFC 3339 or a date; also `start_date`"),
-        ("to" = Option<String>, Query, description = "Before; a date includes that day; also `end_date`"),
-        ("time_zone" = Option<String>, Query, description = "IANA zone of dates, default UTC"),
-        ("project_id" = Option<String>, Query, description = "Agents that were in this project then"),
+        Range,
+        OfProject,
     ),
     responses(
         (status = 200, description = "With `token_id`", body = UsageBody),

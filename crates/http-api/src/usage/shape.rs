@@ -4,8 +4,31 @@ use analytics::{Dimension, Measures};
 use api_types::usage::{ProviderUsageBody, UsageBody};
 use kernel::{ProjectId, Timestamp};
 use persistence::{Group, QuestionFilter, Visibility};
+use utoipa::IntoParams;
 
 use crate::{ApiError, ApiState, Caller, Query};
+
+/// Which time a question is about (for its description).
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes what `asked` reads")]
+pub(super) struct Range {
+    /// At or after: milliseconds, RFC 3339 or a date; also `start_date`
+    from: Option<String>,
+    /// Before; a date includes that day; also `end_date`
+    to: Option<String>,
+    /// IANA zone of dates, default UTC
+    time_zone: Option<String>,
+}
+
+/// Which project's facts a question is about (for its description).
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes what `asked` reads")]
+pub(super) struct OfProject {
+    /// Agents that were in this project then
+    project_id: Option<String>,
+}
 
 /// The furthest ahead of now that a fact may count, and a little: a range without an end takes in all there are.
 const AHEAD_MS: i64 = 5 * 60_000 + 1;

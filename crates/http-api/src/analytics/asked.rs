@@ -7,6 +7,7 @@ use persistence::{Inquiry, QuestionFilter};
 use utoipa::IntoParams;
 
 use crate::agents::visible_to;
+use crate::list::{ArrayRequest, PageRequest};
 use crate::query::{QueryReader, TimeRange};
 use crate::{ApiError, ApiState, Caller, Query};
 
@@ -82,6 +83,25 @@ impl Asked {
     pub(super) fn alone(query: &Query, api: &ApiState, caller: &Caller) -> Result<Self, ApiError> {
         let mut q = query.reader();
         let asked = Self::read(&mut q, api, caller, Period::AllTime);
+        q.finish(asked)
+    }
+
+    /// Reads a question that is answered in pages of so many rows unless told otherwise.
+    pub(super) fn paged(
+        query: &Query,
+        api: &ApiState,
+        caller: &Caller,
+        per_page: u32,
+    ) -> Result<(Self, PageRequest), ApiError> {
+        let mut q = query.reader();
+        let asked = (Self::read(&mut q, api, caller, Period::AllTime), q.page(per_page));
+        q.finish(asked)
+    }
+
+    /// Reads a question that is answered with a list.
+    pub(super) fn listed(query: &Query, api: &ApiState, caller: &Caller) -> Result<(Self, ArrayRequest), ApiError> {
+        let mut q = query.reader();
+        let asked = (Self::read(&mut q, api, caller, Period::AllTime), q.array());
         q.finish(asked)
     }
 

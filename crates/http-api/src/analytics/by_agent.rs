@@ -1,6 +1,6 @@
 //! GET `/api/v1/analytics/spending/by-agent`.
 
-use analytics::{CallStatus, Measures, Period};
+use analytics::Measures;
 use api_types::analytics::{AgentSpending, AgentSpendingPage, AgentSpendingSummary};
 use api_types::figures::{Percent, Usd};
 use api_types::paging::PageInfo;
@@ -9,7 +9,7 @@ use axum::extract::State;
 use kernel::Money;
 
 use super::asked::{Asked, Common, Paged};
-use super::shape::{by_agent, largest_first, mean, name_of, page_of, usd};
+use super::shape::{mean, name_of, page_of, ranked_agents, usd};
 use crate::{ApiError, ApiState, Caller, Query};
 
 /// What agents spent, the largest first
@@ -26,13 +26,9 @@ pub async fn spending_by_agent(
     caller: Caller,
     query: Query,
 ) -> Result<Json<AgentSpendingPage>, ApiError> {
-    let mut q = query.reader();
-    let (asked, request) = (Asked::read(&mut q, &api, &caller, Period::AllTime), q.page(50));
-    let (asked, request) = q.finish((asked, request))?;
-    let completed = asked.filter.with_status(CallStatus::Completed);
+    let (asked, request) = Asked::paged(&query, &api, &caller, 50)?;
     let mut inquiry = asked.inquire(&api).await?;
-    let mut agents = by_agent(&mut inquiry, &completed, asked.range()).await?;
-    largest_first(&mut agents, |measures| measures.cost_nanos);
+    let agents = ranked_agents(&mut inquiry, &asked, |measures| measures.cost_nanos).await?;
     let budgets = inquiry.allocated(agents.iter().map(|(agent, _)| *agent)).await?;
     let total: Measures = agents.iter().map(|(_, measures)| *measures).sum();
     let count = agents.len();

@@ -1,11 +1,11 @@
 //! GET `/api/v1/analytics/usage/by-agent`.
 
-use analytics::{CallStatus, Measures, Period};
+use analytics::Measures;
 use api_types::analytics::AgentCalls;
 use axum::extract::State;
 
 use super::asked::{Asked, Common, Paged};
-use super::shape::{by_agent, largest_first, name_of, usd};
+use super::shape::{name_of, ranked_agents, usd};
 use crate::list::ArrayList;
 use crate::{ApiError, ApiState, Caller, Query};
 
@@ -23,13 +23,9 @@ pub async fn usage_by_agent(
     caller: Caller,
     query: Query,
 ) -> Result<ArrayList<AgentCalls>, ApiError> {
-    let mut q = query.reader();
-    let (asked, request) = (Asked::read(&mut q, &api, &caller, Period::AllTime), q.array());
-    let (asked, request) = q.finish((asked, request))?;
-    let completed = asked.filter.with_status(CallStatus::Completed);
+    let (asked, request) = Asked::listed(&query, &api, &caller)?;
     let mut inquiry = asked.inquire(&api).await?;
-    let mut agents = by_agent(&mut inquiry, &completed, asked.range()).await?;
-    largest_first(&mut agents, Measures::total_tokens);
+    let agents = ranked_agents(&mut inquiry, &asked, Measures::total_tokens).await?;
     let total = agents.len() as u64;
     let agents = request.of(agents);
     let names = inquiry.agent_names(agents.iter().map(|(agent, _)| *agent)).await?;

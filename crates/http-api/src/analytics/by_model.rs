@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use analytics::{CallStatus, Dimension, Measures, Period};
+use analytics::{CallStatus, Dimension, Measures};
 use api_types::analytics::{ModelUsage, ModelUsagePage, ModelUsageSummary};
 use api_types::paging::PageInfo;
 use axum::Json;
@@ -27,9 +27,7 @@ pub async fn usage_by_model(
     caller: Caller,
     query: Query,
 ) -> Result<Json<ModelUsagePage>, ApiError> {
-    let mut q = query.reader();
-    let (asked, request) = (Asked::read(&mut q, &api, &caller, Period::AllTime), q.page(100));
-    let (asked, request) = q.finish((asked, request))?;
+    let (asked, request) = Asked::paged(&query, &api, &caller, 100)?;
     let completed = asked.filter.with_status(CallStatus::Completed);
     let mut inquiry = asked.inquire(&api).await?;
     let mut groups = inquiry.sums(&completed, &[Dimension::Model, Dimension::Provider], &[asked.range()]).await?;

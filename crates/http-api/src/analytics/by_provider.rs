@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use analytics::{CallStatus, Dimension, Measures, Period};
+use analytics::{CallStatus, Dimension, Measures};
 use api_types::analytics::{ProviderSpending, ProviderSpendingPage, ProviderSpendingSummary};
 use api_types::paging::PageInfo;
 use axum::Json;
@@ -27,9 +27,7 @@ pub async fn spending_by_provider(
     caller: Caller,
     query: Query,
 ) -> Result<Json<ProviderSpendingPage>, ApiError> {
-    let mut q = query.reader();
-    let (asked, request) = (Asked::read(&mut q, &api, &caller, Period::AllTime), q.page(50));
-    let (asked, request) = q.finish((asked, request))?;
+    let (asked, request) = Asked::paged(&query, &api, &caller, 50)?;
     let completed = asked.filter.with_status(CallStatus::Completed);
     let mut inquiry = asked.inquire(&api).await?;
     let by = [Dimension::Provider, Dimension::Agent];

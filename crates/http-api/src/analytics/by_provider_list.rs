@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use analytics::{CallStatus, Dimension, Period};
+use analytics::{CallStatus, Dimension};
 use api_types::analytics::ProviderCalls;
 use axum::extract::State;
 
@@ -25,9 +25,7 @@ pub async fn usage_by_provider(
     caller: Caller,
     query: Query,
 ) -> Result<ArrayList<ProviderCalls>, ApiError> {
-    let mut q = query.reader();
-    let (asked, request) = (Asked::read(&mut q, &api, &caller, Period::AllTime), q.array());
-    let (asked, request) = q.finish((asked, request))?;
+    let (asked, request) = Asked::listed(&query, &api, &caller)?;
     let completed = asked.filter.with_status(CallStatus::Completed);
     let mut inquiry = asked.inquire(&api).await?;
     let mut groups = inquiry.sums(&completed, &[Dimension::Provider], &[asked.range()]).await?;

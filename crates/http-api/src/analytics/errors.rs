@@ -1,6 +1,5 @@
 //! GET `/api/v1/analytics/errors`.
 
-use analytics::Period;
 use api_types::analytics::FailureRow;
 use axum::extract::State;
 use persistence::Failure;
@@ -23,9 +22,7 @@ pub async fn call_errors(
     caller: Caller,
     query: Query,
 ) -> Result<ArrayList<FailureRow>, ApiError> {
-    let mut q = query.reader();
-    let (asked, request) = (Asked::read(&mut q, &api, &caller, Period::AllTime), q.array());
-    let (asked, request) = q.finish((asked, request))?;
+    let (asked, request) = Asked::listed(&query, &api, &caller)?;
     let failures = asked.inquire(&api).await?.failures(&asked.filter, asked.range()).await?;
     let total = failures.len() as u64;
     let rows = request.of(failures).into_iter().map(row).collect();

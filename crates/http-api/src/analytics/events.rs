@@ -1,6 +1,5 @@
 //! GET `/api/v1/analytics/events/list`.
 
-use analytics::Period;
 use api_types::analytics::CallRow;
 use axum::Json;
 use axum::extract::State;
@@ -24,9 +23,7 @@ pub async fn list_events(
     caller: Caller,
     query: Query,
 ) -> Result<Json<Page<CallRow>>, ApiError> {
-    let mut q = query.reader();
-    let (asked, request) = (Asked::read(&mut q, &api, &caller, Period::AllTime), q.page(10));
-    let (asked, request) = q.finish((asked, request))?;
+    let (asked, request) = Asked::paged(&query, &api, &caller, 10)?;
     let mut inquiry = asked.inquire(&api).await?;
     let total = inquiry.total(&asked.filter, asked.range()).await?.requests();
     let stretch = Stretch { offset: request.offset(), limit: request.per_page.into() };

@@ -3,12 +3,13 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use analytics::{Dimension, Measures};
+use analytics::{CallStatus, Dimension, Measures};
 use api_types::analytics::Rate;
 use api_types::figures::{Percent, Usd};
 use kernel::{AgentId, Money, Timestamp};
 use persistence::{Group, Inquiry, Key, QuestionFilter};
 
+use super::asked::Asked;
 use crate::ApiError;
 use crate::list::PageRequest;
 
@@ -63,9 +64,15 @@ pub(super) async fn by_agent(
     Ok(groups.into_iter().map(|group| (agent_of(&group, 0), group.measures)).collect())
 }
 
-/// The largest first, then the highest id.
-pub(super) fn largest_first<F: Ord>(agents: &mut [(AgentId, Measures)], figure: impl Fn(&Measures) -> F) {
+/// What each agent's completed calls add up to: the largest figure first, then the highest id.
+pub(super) async fn ranked_agents<F: Ord>(
+    inquiry: &mut Inquiry,
+    asked: &Asked,
+    figure: impl Fn(&Measures) -> F,
+) -> Result<Vec<(AgentId, Measures)>, ApiError> {
+    let mut agents = by_agent(inquiry, &asked.filter.with_status(CallStatus::Completed), asked.range()).await?;
     agents.sort_by_cached_key(|(agent, measures)| Reverse((figure(measures), *agent)));
+    Ok(agents)
 }
 
 /// The agent among the values of a group.

@@ -1,13 +1,13 @@
 //! GET `/api/v1/analytics/usage/tokens/by-agent`.
 
-use analytics::{CallStatus, Measures, Period};
+use analytics::Measures;
 use api_types::analytics::{AgentTokens, AgentTokensPage, AgentTokensSummary};
 use api_types::paging::PageInfo;
 use axum::Json;
 use axum::extract::State;
 
 use super::asked::{Asked, Common, Paged};
-use super::shape::{average, by_agent, largest_first, name_of, page_of};
+use super::shape::{average, name_of, page_of, ranked_agents};
 use crate::{ApiError, ApiState, Caller, Query};
 
 /// Tokens of agents, the most first
@@ -24,13 +24,9 @@ pub async fn tokens_by_agent(
     caller: Caller,
     query: Query,
 ) -> Result<Json<AgentTokensPage>, ApiError> {
-    let mut q = query.reader();
-    let (asked, request) = (Asked::read(&mut q, &api, &caller, Period::AllTime), q.page(50));
-    let (asked, request) = q.finish((asked, request))?;
-    let completed = asked.filter.with_status(CallStatus::Completed);
+    let (asked, request) = Asked::paged(&query, &api, &caller, 50)?;
     let mut inquiry = asked.inquire(&api).await?;
-    let mut agents = by_agent(&mut inquiry, &completed, asked.range()).await?;
-    largest_first(&mut agents, Measures::total_tokens);
+    let agents = ranked_agents(&mut inquiry, &asked, Measures::total_tokens).await?;
     let total: Measures = agents.iter().map(|(_, measures)| *measures).sum();
     let count = agents.len() as u64;
     let agents = page_of(agents, request);

@@ -218,7 +218,7 @@ async fn lists_are_read_in_the_order_of_an_index() {
         ("sweep", sweep::due_question(Timestamp::EPOCH, 100), false),
         ("traces", traces::time_question(&TraceFilter::default(), place, 100), false),
         ("traces of many series", traces::time_question(&own_traces(), place, 100), false),
-        ("traces of a few series", traces::few_question(&own_traces(), &[1, 2], place, 100), true),
+        ("traces of a few series", traces::few_question(&own_traces(), &[(1, false), (2, true)], place, 100), true),
     ];
     for (name, (sql, _), sorts) in questions {
         planner.assert_follows(name, &sql, sorts).await;

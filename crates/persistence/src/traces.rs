@@ -126,6 +126,9 @@ impl FromStr for TraceCursor {
     }
 }
 
+/// What stands in a series for names beyond those that are told apart for an agent; the fact then has its own.
+const OTHER: &str = "other";
+
 /// Of so few series the youngest facts are found series by series; of more, by going back in time.
 const FEW_SERIES: usize = 64;
 
@@ -203,7 +206,8 @@ impl Store {
         } else if wanted.narrows_series() {
             let (sql, args) = series_question(&wanted);
             let series = self.db.rows_of(sql, args).await?;
-            let series = series.iter().map(|row| row.int(0)).collect::<Result<Vec<_>, _>>()?;
+            let one = |row: &Row| Ok((row.int(0)?, row.int(1)? != 0));
+            let series = series.iter().map(one).collect::<Result<Vec<_>, StoreError>>()?;
             if series.is_empty() {
                 return Ok(None);
             }
@@ -311,9 +315,19 @@ impl Text {
         }
         self.one_of("s.agent_id", wanted.agents.iter().map(|agent| agent.0))
             .one_of("s.project_id", wanted.projects.iter().map(ProjectId::as_str))
-            .one_of("s.provider", wanted.providers.iter().map(String::as_str))
-            .one_of("s.model", wanted.models.iter().map(String::as_str))
+            .one_of("s.provider", or_other(&wanted.providers))
+            .one_of("s.model", or_other(&wanted.models))
             .one_of("s.status", wanted.statuses.iter().map(|status| status.as_str()))
+    }
+
+    /// Conditions on the names of the fact where its series may have [`OTHER`] in their place, each after ` AND `.
+    fn own_names(&mut self, wanted: &TraceFilter) -> &mut Self {
+        let provider = "COALESCE((SELECT x.provider FROM fact_extras AS x WHERE x.fact_id = f.id), \
+            (SELECT n.provider FROM series AS n WHERE n.no = f.series_no))";
+        let model = "COALESCE((SELECT x.model FROM fact_extras AS x WHERE x.fact_id = f.id), \
+            (SELECT n.model FROM series AS n WHERE n.no = f.series_no))";
+        self.one_of(provider, wanted.providers.iter().map(String::as_str))
+            .one_of(model, wanted.models.iter().map(String::as_str))
     }
 
     /// Conditions on the fact, `facts AS f`, each after ` AND `.
@@ -336,10 +350,17 @@ impl Text {
     }
 }
 
-/// The numbers of the series, one more than are few.
+/// Names that a series may have for facts of these; no names are any.
+fn or_other(names: &[String]) -> impl Iterator<Item = &str> {
+    let other = (!names.is_empty()).then_some(OTHER);
+    names.iter().map(String::as_str).chain(other)
+}
+
+/// The numbers of the series, one more than are few, and whether names of its facts may be others than its own.
 pub(crate) fn series_question(wanted: &TraceFilter) -> (Arc<str>, Vec<Value>) {
     let mut text = Text::default();
-    text.push("SELECT s.no FROM series AS s WHERE s.no > 0").series(wanted).push(" LIMIT ");
+    text.push("SELECT s.no, CAST(CASE WHEN s.provider = ").bind(OTHER).push(" OR s.model = ").bind(OTHER);
+    text.push(" THEN 1 ELSE 0 END AS BIGINT) FROM series AS s WHERE s.no > 0").series(wanted).push(" LIMIT ");
     text.bind(i64::try_from(FEW_SERIES).unwrap_or(i64::MAX).saturating_add(1));
     text.finish()
 }
@@ -347,22 +368,22 @@ pub(crate) fn series_question(wanted: &TraceFilter) -> (Arc<str>, Vec<Value>) {
 /// Youngest first of a few series: the first of each, from its index, and of those the first.
 pub(crate) fn few_question(
     wanted: &TraceFilter,
-    series: &[i64],
+    series: &[(i64, bool)],
     after: Option<TraceCursor>,
     limit: u32,
 ) -> (Arc<str>, Vec<Value>) {
     let mut text = Text::default();
     text.push("SELECT u.id, u.occurred_at FROM (");
-    for (index, no) in series.iter().enumerate() {
+    for (index, (no, is_other)) in series.iter().enumerate() {
         text.push(if index == 0 { "" } else { " UNION ALL " });
         text.push(
             "SELECT * FROM (SELECT f.id AS id, f.occurred_at AS occurred_at FROM facts AS f WHERE f.series_no = ",
         );
-        text.bind(*no)
-            .fact(wanted, after)
-            .push(" ORDER BY f.occurred_at DESC, f.id DESC LIMIT ")
-            .bind(i64::from(limit));
-        text.push(") AS youngest");
+        text.bind(*no).fact(wanted, after);
+        if *is_other {
+            text.own_names(wanted);
+        }
+        text.push(" ORDER BY f.occurred_at DESC, f.id DESC LIMIT ").bind(i64::from(limit)).push(") AS youngest");
     }
     text.push(") AS u ORDER BY u.occurred_at DESC, u.id DESC LIMIT ").bind(i64::from(limit));
     text.finish()
@@ -375,6 +396,7 @@ pub(crate) fn time_question(wanted: &TraceFilter, after: Option<TraceCursor>, li
     if wanted.narrows_series() {
         // The sign keeps the databases from going by the series: a page would cost all facts of them
         text.push(" AND +f.series_no IN (SELECT s.no FROM series AS s WHERE s.no > 0").series(wanted).push(")");
+        text.own_names(wanted);
     }
     text.push(" ORDER BY f.occurred_at DESC, f.id DESC LIMIT ").bind(i64::from(limit));
     text.finish()
@@ -389,7 +411,8 @@ pub(crate) fn named_question(wanted: &TraceFilter, after: Option<TraceCursor>, l
         text.push(" AND a.owner_id = ").bind(user);
     }
     text.one_of("k.hash", wanted.requests.iter().map(|name| Value::from(hash_of(name).to_vec())));
-    text.one_of("f.request_id", wanted.requests.iter().map(String::as_str)).series(wanted).fact(wanted, after);
+    text.one_of("f.request_id", wanted.requests.iter().map(String::as_str));
+    text.series(wanted).fact(wanted, after).own_names(wanted);
     text.push(" ORDER BY f.occurred_at DESC, f.id DESC LIMIT ").bind(i64::from(limit));
     text.finish()
 }
@@ -420,7 +443,7 @@ mod tests {
         };
         let after = "12.7".parse().ok();
         for (sql, args) in [
-            few_question(&wanted, &[5, 6], after, 20),
+            few_question(&wanted, &[(5, false), (6, true)], after, 20),
             time_question(&wanted, after, 20),
             named_question(&wanted, after, 20),
         ] {

@@ -18,23 +18,23 @@ const SIZES: [BucketSize; 5] =
     [BucketSize::Quarter, BucketSize::Hour, BucketSize::Day, BucketSize::Week, BucketSize::Month];
 
 /// A repeatable source of choices.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % end
     }
 
-    fn int(&mut self, end: i64) -> i64 {
+    pub(crate) fn int(&mut self, end: i64) -> i64 {
         self.below(end as u64) as i64
     }
 
-    fn one_in(&mut self, n: u64) -> bool {
+    pub(crate) fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
 
-    fn of<'s, T>(&mut self, things: &'s [T]) -> &'s T {
+    pub(crate) fn of<'s, T>(&mut self, things: &'s [T]) -> &'s T {
         &things[self.below(things.len() as u64) as usize]
     }
 }

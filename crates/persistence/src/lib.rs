@@ -95,7 +95,7 @@ pub use facts::{
 pub use freezes::{Freeze, FreezeFilter, SetFreeze};
 pub use journal::{JournalEntry, JournalFilter, Posting};
 pub use leases::{LeaseCursor, LeaseFilter, LeaseView, OpenCounts, OpenLeases};
-pub use limits::{Limit, LimitFilter, NewLimit, Quota, QuotaKind, TokenCeiling, limit_scope};
+pub use limits::{Limit, LimitFilter, LimitUse, NewLimit, Quota, QuotaKind, TokenCeiling, limit_scope};
 pub use listing::{Listed, Page, Visibility};
 pub use outbox::{StoredEvent, StreamHead, StreamPage};
 pub use pipeline::{BatchStats, Observer, Pipeline, PipelineOptions};

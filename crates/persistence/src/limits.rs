@@ -6,13 +6,18 @@
 //!
 //! A limit is locked after users and projects and before agents' books: its budget is opened and ended with it.
 
-use kernel::{BudgetId, LimitId, ProjectId, Timestamp, UserId, Window, Zone};
+use std::collections::{BTreeSet, HashMap};
+
+use analytics::Dimension;
+use kernel::{BudgetId, LimitId, Money, ProjectId, Timestamp, UserId, Window, Zone};
 use ledger::Scope;
 
+use crate::balance::{Amounts, exact, exact_sum, saturated};
 use crate::db::{Row, args, statements};
 use crate::filter::Filter;
 use crate::listing::{Listed, Page, Visibility};
-use crate::{Store, StoreError, Work};
+use crate::rows::Rows;
+use crate::{QuestionFilter, Store, StoreError, Work};
 
 /// What an owner, or an owner within a project, may use. At least one of the three columns is set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +73,17 @@ pub struct LimitFilter {
     pub user: Option<UserId>,
     /// For this project.
     pub project: Option<ProjectId>,
+}
+
+/// What has been used of what a limit may limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitUse {
+    /// Tokens today.
+    pub tokens_today: i64,
+    /// Calls in the last 60 seconds.
+    pub requests_last_minute: i64,
+    /// Money in the month; zero where a budget has that figure.
+    pub spent: Money,
 }
 
 /// How many tokens the whole installation may use in a day.
@@ -142,12 +158,21 @@ statements! {
     OF_PROJECT = "SELECT id, user_id, project_id, tokens_per_day, requests_per_minute, budget_id, created_at, updated_at \
         FROM limits WHERE project_id = $1 ORDER BY id {for_update}";
     OF_SCOPE = "SELECT id FROM limits WHERE scope_key = $1";
+    REQUESTS_OF_OWNERS = "SELECT s.owner_id, s.project_id, CAST(COUNT(*) AS BIGINT) FROM {rows} CROSS JOIN series AS s \
+        CROSS JOIN facts AS f WHERE s.owner_id = {text 0} AND f.series_no = s.no AND f.occurred_at >= {int 1} \
+        AND f.occurred_at < {int 2} GROUP BY s.owner_id, s.project_id";
     UPDATE = "UPDATE limits SET tokens_per_day = $2, requests_per_minute = $3, budget_id = $4, updated_at = $5 \
         WHERE id = $1";
     DELETE = "DELETE FROM limits WHERE id = $1";
     CEILING = "SELECT tokens_per_day, updated_at, updated_by FROM token_ceiling WHERE id = 1";
     CEILING_FOR_UPDATE = "SELECT tokens_per_day, updated_at, updated_by FROM token_ceiling WHERE id = 1 {for_update}";
     SET_CEILING = "UPDATE token_ceiling SET tokens_per_day = $1, updated_at = $2, updated_by = $3 WHERE id = 1";
+}
+
+/// For the test of plans.
+#[cfg(test)]
+pub(crate) fn hot_statements() -> Vec<(&'static str, &'static crate::db::Sql)> {
+    vec![("REQUESTS_OF_OWNERS", &*REQUESTS_OF_OWNERS)]
 }
 
 const COLUMNS: &str = "id, user_id, project_id, tokens_per_day, requests_per_minute, budget_id, created_at, updated_at";
@@ -186,9 +211,106 @@ impl Store {
         }
     }
 
+    /// What has been used of each of the limits, in their order, where `month` is the time that money counts in. Costs a
+    /// few questions however many limits there are; the same figures as [`Store::quota_used`] and
+    /// [`Store::scope_balance`], limit by limit.
+    pub async fn limits_used(
+        &self,
+        limits: &[Limit],
+        month: (Timestamp, Option<Timestamp>),
+        now: Timestamp,
+    ) -> Result<Vec<LimitUse>, StoreError> {
+        let owners = |of: fn(&Limit) -> bool| -> BTreeSet<&UserId> {
+            limits.iter().filter(|limit| of(limit)).map(|limit| &limit.user).collect()
+        };
+        let (all, without_budget) = (owners(|_| true), owners(|limit| limit.budget.is_none()));
+        let tokens = self.tokens_of_owners(&all, now).await?;
+        let requests = self.requests_of_owners(&all, now).await?;
+        let spent = self.spent_of_owners(&without_budget, month).await?;
+        let count = |of: &PerScope, key: &str| i64::try_from(of.get(key)).unwrap_or(i64::MAX);
+        let used = limits.iter().map(|limit| {
+            let key = limit.scope().key();
+            LimitUse {
+                tokens_today: count(&tokens, &key),
+                requests_last_minute: count(&requests, &key),
+                spent: if limit.budget.is_none() { saturated(spent.get(&key)) } else { Money::ZERO },
+            }
+        });
+        Ok(used.collect())
+    }
+
+    async fn tokens_of_owners(&self, owners: &BTreeSet<&UserId>, now: Timestamp) -> Result<PerScope, StoreError> {
+        let mut tokens = PerScope::default();
+        if owners.is_empty() {
+            return Ok(tokens);
+        }
+        let owners = owners.iter().copied().cloned().collect();
+        let filter = QuestionFilter { owners, ..QuestionFilter::default() };
+        let (by, today) = ([Dimension::Owner, Dimension::Project], QuotaKind::TokensPerDay.window(now).0);
+        for group in self.inquire(now).await?.sums(&filter, &by, &[(today, Timestamp::MAX)]).await? {
+            if let [owner, project] = group.key.as_slice() {
+                tokens.add(owner.text().unwrap_or_default(), project.text(), group.measures.total_tokens().into());
+            }
+        }
+        Ok(tokens)
+    }
+
+    async fn requests_of_owners(&self, owners: &BTreeSet<&UserId>, now: Timestamp) -> Result<PerScope, StoreError> {
+        let (mut requests, (from, to)) = (PerScope::default(), QuotaKind::RequestsPerMinute.window(now));
+        let mut rows = Rows::new();
+        for owner in owners {
+            rows.row().text(owner.as_str()).int(from.millis()).int(to.millis());
+        }
+        for row in self.db.rows(&REQUESTS_OF_OWNERS, args![rows.finish()]).await? {
+            let project = Some(row.text(1)?).filter(|project| !project.is_empty());
+            requests.add(&row.text(0)?, project.as_deref(), row.int(2)?.into());
+        }
+        Ok(requests)
+    }
+
+    async fn spent_of_owners(
+        &self,
+        owners: &BTreeSet<&UserId>,
+        (from, to): (Timestamp, Option<Timestamp>),
+    ) -> Result<PerScope, StoreError> {
+        let mut spent = PerScope::default();
+        if owners.is_empty() {
+            return Ok(spent);
+        }
+        let known = exact_sum(&Amounts::new(self.backend()).known);
+        let mut filter = Filter::default();
+        filter.and("l.created_at >= ?", [from.into()]).and_if("l.created_at < ?", to);
+        filter.and_one_of("l.owner_id", owners.iter().map(|owner| owner.as_str()));
+        let head = format!("SELECT l.owner_id, l.project_id, {known} FROM leases AS l");
+        let (sql, args) = filter.statement(&head, " GROUP BY l.owner_id, l.project_id", []);
+        for row in self.db.rows_of(sql, args).await? {
+            spent.add(&row.text(0)?, row.opt_text(1)?.as_deref(), exact(&row, 2)?);
+        }
+        Ok(spent)
+    }
+
     /// The token ceiling of the whole installation.
     pub async fn token_ceiling(&self) -> Result<TokenCeiling, StoreError> {
         ceiling_from_row(self.db.row(&CEILING, args![]).await?)
+    }
+}
+
+/// Sums by the keys of owners and of owners within projects.
+#[derive(Default)]
+struct PerScope(HashMap<String, i128>);
+
+impl PerScope {
+    /// What an owner has used in a project, or in none, counts for them whatever the project too.
+    fn add(&mut self, owner: &str, project: Option<&str>, amount: i128) {
+        let owner = UserId::new(owner);
+        let within = project.map(|project| limit_scope(&owner, Some(&ProjectId::new(project))));
+        for scope in within.into_iter().chain([limit_scope(&owner, None)]) {
+            *self.0.entry(scope.key()).or_default() += amount;
+        }
+    }
+
+    fn get(&self, key: &str) -> i128 {
+        self.0.get(key).copied().unwrap_or(0)
     }
 }
 

@@ -8,8 +8,8 @@ use sqlx::{Connection as _, Row as _};
 use crate::db::Sql;
 use crate::{
     AuditFilter, Backend, JournalFilter, LeaseFilter, Order, SeqCursor, Store, StoreOptions, TraceFilter, Visibility,
-    api_tokens, audit_log, balance, credential_uses, engine, facts, journal, leases, looks, outbox, questions, sweep,
-    traces, verify, work,
+    api_tokens, audit_log, balance, credential_uses, engine, facts, journal, leases, limits, looks, outbox, questions,
+    sweep, traces, verify, work,
 };
 
 /// The tables that grow, under the names they have in statements.
@@ -106,6 +106,7 @@ async fn what_every_batch_does_goes_by_index() {
         facts::hot_statements(),
         traces::hot_statements(),
         looks::hot_statements(),
+        limits::hot_statements(),
     ];
     let statements: Vec<(&str, &Sql)> = parts.concat();
     assert!(statements.len() > 15);

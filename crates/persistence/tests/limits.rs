@@ -1,12 +1,17 @@
 //! Limits of owners, the token ceiling, and the quotas that an agent's picture shows.
 
 use auth::Role;
-use kernel::{AgentId, BudgetId, LimitId, ProjectId, UserId};
+use kernel::{AgentId, BudgetId, LimitId, Money, ProjectId, UserId, Window, Zone};
 use ledger::Scope;
-use persistence::{Limit, LimitFilter, NewAgent, NewLimit, Page, Quota, QuotaKind, TokenCeiling, Visibility, Work};
+use persistence::{
+    Limit, LimitFilter, LimitUse, NewAgent, NewLimit, Page, Quota, QuotaKind, TokenCeiling, Visibility, Work,
+};
 
+use crate::calls::{Call, Calls, fold};
+use crate::questions::Dice;
 use crate::residents::{agent, agent_as, changes_directory, new_agent, pid, project, uid, user};
 use crate::support::TestStore;
+use crate::world::{done, grant, lease, report, usd};
 
 fn new_limit(user: &UserId, project: Option<&ProjectId>, tokens: Option<i64>, requests: Option<i64>) -> NewLimit {
     NewLimit {
@@ -161,6 +166,60 @@ on_both_backends! {
         assert_eq!(quotas(&t, outside).await, expected);
         expected.push(quota(QuotaKind::RequestsPerMinute, pair.scope(), 7, Some(pair.id)));
         assert_eq!(quotas(&t, inside).await, expected);
+    }
+
+    async fn what_limits_have_used_together_is_what_each_has_used(t: TestStore) {
+        let mut calls = Calls::some(&t, &mut Dice(31)).await;
+        let near = [-60_000, -59_999, -30_000, 0, 60_000].into_iter().enumerate();
+        let near = near.map(|(n, ms)| Call::new(1 + n as i64 % 4, format!("near {n}"), t.now().plus_millis(ms)));
+        calls.tell(&t, near).await;
+        fold(&t).await;
+        done(&t, report(&t, &lease("a"), "r1", usd(2))).await;
+        t.clock.advance_millis(1_000);
+        done(&t, grant(1, &lease("c"), usd(5))).await;
+        done(&t, report(&t, &lease("c"), "r2", usd(3))).await;
+        let mut limits = Vec::new();
+        for owner in ["user_1", "user_2"] {
+            for project in [None, Some("proj_1"), Some("proj_2")] {
+                let new = new_limit(&uid(owner), project.map(pid).as_ref(), Some(5), None);
+                limits.push(make(&t, &new).await.expect("made"));
+            }
+        }
+        limits.reverse();
+        let (now, month) = (t.now(), Window::Month.bounds(&Zone::UTC, t.now()));
+        let used = t.store.limits_used(&limits, month, now).await.expect("read");
+        let some = |of: fn(&LimitUse) -> bool| used.iter().any(of) && !used.iter().all(of);
+        assert!(some(|used| used.requests_last_minute > 0) && some(|used| used.spent > Money::ZERO));
+        assert!(used.iter().any(|used| used.tokens_today > 0));
+        let mut each = Vec::new();
+        for limit in &limits {
+            let quota = async |kind| t.store.quota_used(kind, &limit.scope(), now).await.expect("read");
+            each.push(LimitUse {
+                tokens_today: quota(QuotaKind::TokensPerDay).await,
+                requests_last_minute: quota(QuotaKind::RequestsPerMinute).await,
+                spent: t.store.scope_balance(&limit.scope(), month).await.expect("read").spent,
+            });
+        }
+        assert_eq!(used, each);
+        // Against the calls themselves
+        let midnight = Window::Day.bounds(&Zone::UTC, now).0;
+        let counted = |of: &dyn Fn(&Call) -> bool| calls.all.iter().filter(|call| of(call)).count() as i64;
+        for (limit, used) in limits.iter().zip(&used) {
+            let mine = |call: &Call| {
+                call.owner == limit.user.as_str() && limit.project.as_ref().is_none_or(|p| p.as_str() == call.project)
+            };
+            let reports = if limit.user.as_str() == "user_1" && limit.project != Some(pid("proj_2")) { 2 } else { 0 };
+            let minute = counted(&|call| mine(call) && call.at.since(now) > -60_000 && call.at <= now);
+            assert_eq!(used.requests_last_minute, minute + reports, "{limit:?}");
+            let tokens = calls.all.iter().filter(|call| mine(call) && call.at >= midnight);
+            let tokens = tokens.map(|call| call.input + call.output).sum::<i64>();
+            // A report says how many tokens there were in all
+            assert_eq!(used.tokens_today, tokens + reports * 1_200, "{limit:?}");
+        }
+        let with_budget = Limit { budget: Some(BudgetId::new("bud_1")), ..limits[5].clone() };
+        let used = t.store.limits_used(&[with_budget], month, now).await.expect("read");
+        assert_eq!(used[0], LimitUse { spent: Money::ZERO, ..each[5] }, "the budget has that figure");
+        assert_eq!(t.store.limits_used(&[], month, now).await.expect("read"), []);
     }
 
     async fn every_change_of_a_quota_ends_cached_pictures(t: TestStore) {

@@ -1,9 +1,11 @@
 //! Limits as they are shown and as the audit log keeps them.
 
+use std::collections::HashMap;
+
 use api_types::limits::{Limit as LimitBody, TokenCeiling as CeilingBody};
-use kernel::{Money, Timestamp, Zone};
+use kernel::{BudgetId, Money, Timestamp, Zone};
 use ledger::Scope;
-use persistence::{BudgetView, Limit, QuotaKind, TokenCeiling};
+use persistence::{BudgetView, Limit, LimitUse, QuotaKind, TokenCeiling};
 use serde_json::{Value, json};
 
 use super::money;
@@ -14,12 +16,13 @@ pub(super) async fn limit_bodies(api: &ApiState, limits: Vec<Limit>) -> Result<V
     let now = api.clock.now();
     let scopes: Vec<Scope> = limits.iter().map(Limit::scope).collect();
     let budgets = api.store.budgets_of(&scopes, now).await?;
-    let mut bodies = Vec::with_capacity(limits.len());
-    for limit in limits {
-        let budget = budgets.iter().find(|view| Some(&view.id) == limit.budget.as_ref());
-        bodies.push(limit_body(api, limit, budget, now).await?);
-    }
-    Ok(bodies)
+    let budgets: HashMap<&BudgetId, &BudgetView> = budgets.iter().map(|view| (&view.id, view)).collect();
+    let used = api.store.limits_used(&limits, money::WINDOW.bounds(&Zone::UTC, now), now).await?;
+    let body = |(limit, used): (Limit, LimitUse)| {
+        let budget = limit.budget.as_ref().and_then(|id| budgets.get(id).copied());
+        limit_body(limit, budget, used, now)
+    };
+    Ok(limits.into_iter().zip(used).map(body).collect())
 }
 
 /// One of them.
@@ -28,31 +31,21 @@ pub(super) async fn shown(api: &ApiState, limit: Limit) -> Result<LimitBody, Api
     bodies.into_iter().next().ok_or_else(|| ApiError::internal("a limit is not shown"))
 }
 
-async fn limit_body(
-    api: &ApiState,
-    limit: Limit,
-    budget: Option<&BudgetView>,
-    now: Timestamp,
-) -> Result<LimitBody, ApiError> {
-    let scope = limit.scope();
-    let spent = match budget {
-        Some(view) => view.account.spent,
-        None => api.store.scope_balance(&scope, money::WINDOW.bounds(&Zone::UTC, now)).await?.spent,
-    };
-    Ok(LimitBody {
+fn limit_body(limit: Limit, budget: Option<&BudgetView>, used: LimitUse, now: Timestamp) -> LimitBody {
+    LimitBody {
         id: limit.id,
         max_tokens_per_day: limit.tokens_per_day,
         max_requests_per_minute: limit.requests_per_minute,
         max_cost_per_month_microdollars: budget.map(|view| view.budget.cap),
         created_at: limit.created_at.millis(),
         updated_at: limit.updated_at.millis(),
-        used_tokens_today: api.store.quota_used(QuotaKind::TokensPerDay, &scope, now).await?,
-        used_requests_last_minute: api.store.quota_used(QuotaKind::RequestsPerMinute, &scope, now).await?,
-        used_cost_this_month_microdollars: spent,
+        used_tokens_today: used.tokens_today,
+        used_requests_last_minute: used.requests_last_minute,
+        used_cost_this_month_microdollars: budget.map_or(used.spent, |view| view.account.spent),
         resets_at: resets_at(&limit, now).millis(),
         user_id: limit.user,
         project_id: limit.project,
-    })
+    }
 }
 
 /// When the first of the columns that are set starts anew.

@@ -55,31 +55,32 @@ on_both_backends! {
 
     async fn unknown_methods_are_answered_with_those_that_are_known(stage: Stage) {
         let all = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"];
+        // Second names that go by the method
+        let second_names = [
+            "PATCH /api/v1/agents/{id}/budget",
+            "PUT /api/v1/api-tokens/{id}/rotate",
+            "POST /api/v1/budget-requests",
+            "PUT /api/v1/budget/requests/{id}/approve",
+            "PUT /api/v1/budget/requests/{id}/reject",
+        ];
         for (path, methods) in described(&stage.world).await {
             let filled = path.replace("{id}", &stage.agent.id.to_string()).replace("{agent_id}", "1").replace("{key_id}", "1");
+            let second = second_names.iter().filter_map(|name| name.split_once(' ')).filter(|(_, of)| *of == path);
+            let mut expected: Vec<&str> =
+                methods.iter().map(Method::as_str).chain(second.map(|(method, _)| method)).collect();
+            if methods.contains(&Method::GET) {
+                expected.push("HEAD");
+            }
+            expected.sort_unstable();
             for method in all.map(|name| name.parse::<Method>().expect("a method")) {
-                // Second names that go by the method
-                let second_names = [
-                    "PATCH /api/v1/agents/{id}/budget",
-                    "PUT /api/v1/api-tokens/{id}/rotate",
-                    "POST /api/v1/budget-requests",
-                    "PUT /api/v1/budget/requests/{id}/approve",
-                    "PUT /api/v1/budget/requests/{id}/reject",
-                ];
-                let alias = second_names.contains(&format!("{method} {path}").as_str());
-                if methods.contains(&method) || alias {
+                if expected.contains(&method.as_str()) {
                     continue;
                 }
                 let reply = stage.world.anon().send(method.clone(), &filled, None).await;
                 assert_eq!(reply.status, 405, "{method} {path}: {}", reply.text);
                 check_failure(&reply, path.starts_with("/api/v1/auth/"));
                 let mut allowed = reply.header("allow").split(',').map(str::trim).collect::<Vec<_>>();
-                let mut expected = methods.iter().map(Method::as_str).collect::<Vec<_>>();
-                if methods.contains(&Method::GET) {
-                    expected.push("HEAD");
-                }
                 allowed.sort_unstable();
-                expected.sort_unstable();
                 assert_eq!(allowed, expected, "{path}");
                 reply.error(405, "METHOD_NOT_ALLOWED");
             }

@@ -3,6 +3,8 @@
 //! The loop is ours rather than the framework's for what a server in the open needs: a bound on connections, a time limit
 //! for the head of a request, and an end that waits, but not for ever.
 
+mod impatient;
+
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -23,6 +25,11 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::config::server::ServerConfig;
+use impatient::Impatient;
+
+/// How long a client may take nothing of what it is sent. Longer than the live stream's own patience with its readers,
+/// which tells them why before it ends.
+const WRITE_STALL: Duration = Duration::from_secs(45);
 
 /// Limits of the socket.
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +137,7 @@ async fn connection(
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Impatient::new(stream, WRITE_STALL)), service)
         .with_upgrades();
     let mut served = pin!(served);
     let told_to_stop = async {

@@ -14,15 +14,19 @@ use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use rusqlite::types::Value as Cell;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::sqlite::{
     SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
-use sqlx::{Connection as _, Executor as _, PgPool, Postgres, Row as _, Sqlite, SqlitePool, Transaction};
+use sqlx::{
+    Connection as _, Executor as _, PgPool, Postgres, Row as _, Sqlite, SqliteConnection, SqlitePool, Transaction,
+};
 
 use crate::StoreError;
 use crate::checkpoint::Checkpointer;
 use crate::rows::{MAX_ROWS, Rows};
+use crate::writer::{Writer, Writing};
 
 /// Which database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,14 +215,20 @@ pub(crate) use args;
 /// A row of either database.
 pub(crate) enum Row {
     Sqlite(SqliteRow),
+    /// From the connection that writes.
+    Written(Vec<Cell>),
     Postgres(PgRow),
 }
 
 macro_rules! getter {
-    ($($name:ident -> $kind:ty;)*) => {$(
+    ($($name:ident -> $kind:ty: $($cell:pat => $value:expr),*;)*) => {$(
         pub(crate) fn $name(&self, index: usize) -> Result<$kind, StoreError> {
             Ok(match self {
                 Self::Sqlite(row) => row.try_get(index)?,
+                Self::Written(cells) => match cells.get(index) {
+                    $(Some($cell) => $value,)*
+                    other => return Err(StoreError::Corrupt(format!("column {index} is {other:?}"))),
+                },
                 Self::Postgres(row) => row.try_get(index)?,
             })
         }
@@ -227,11 +237,11 @@ macro_rules! getter {
 
 impl Row {
     getter! {
-        int -> i64;
-        opt_int -> Option<i64>;
-        text -> String;
-        opt_text -> Option<String>;
-        blob -> Vec<u8>;
+        int -> i64: Cell::Integer(value) => *value;
+        opt_int -> Option<i64>: Cell::Integer(value) => Some(*value), Cell::Null => None;
+        text -> String: Cell::Text(text) => text.clone();
+        opt_text -> Option<String>: Cell::Text(text) => Some(text.clone()), Cell::Null => None;
+        blob -> Vec<u8>: Cell::Blob(bytes) => bytes.clone();
     }
 
     pub(crate) fn flag(&self, index: usize) -> Result<bool, StoreError> {
@@ -293,8 +303,9 @@ pub(crate) struct Db {
 #[derive(Clone)]
 enum Pools {
     Sqlite {
-        writer: SqlitePool,
+        writer: Writer,
         readers: SqlitePool,
+        options: Box<SqliteConnectOptions>,
     },
     /// The second one has a single connection, on which notifications are heard.
     Postgres(PgPool, PgPool),
@@ -332,8 +343,9 @@ impl Db {
         }
         let options = SqliteConnectOptions::from_str(url).map_err(|e| StoreError::BadUrl(e.to_string()))?;
         let options = options.create_if_missing(false).read_only(true).busy_timeout(Duration::from_secs(5));
-        let readers = SqlitePoolOptions::new().max_connections(2).connect_with(options).await?;
-        Ok(Self { pools: Pools::Sqlite { writer: readers.clone(), readers }, checkpointer: None, _lock: None })
+        let readers = SqlitePoolOptions::new().max_connections(2).connect_with(options.clone()).await?;
+        let pools = Pools::Sqlite { writer: Writer::none(), readers, options: Box::new(options) };
+        Ok(Self { pools, checkpointer: None, _lock: None })
     }
 
     async fn open_sqlite(url: &str, connections: u32) -> Result<Self, StoreError> {
@@ -354,27 +366,26 @@ impl Db {
             .foreign_keys(true)
             .auto_vacuum(SqliteAutoVacuum::Incremental)
             .busy_timeout(Duration::from_secs(5))
-            .statement_cache_capacity(256)
             .pragma("cache_size", "-65536")
             // A task of its own does that
             .pragma("wal_autocheckpoint", "0")
             .pragma("temp_store", "MEMORY");
-        // A full disk or a failed read ends a transaction within SQLite, of which its driver does not learn: it would take
-        // the connection for one in a transaction for ever, and begin no other
-        let connections_of = |count| {
-            SqlitePoolOptions::new()
-                .max_connections(count)
-                .before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }))
-        };
-        let writer = connections_of(1).min_connections(1).connect_with(options.clone()).await?;
-        let readers = connections_of(connections.max(2))
+        // Makes the file, if it may
+        let first = SqliteConnection::connect_with(&options).await?;
+        let writer = Writer::open(&path)?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(connections.max(2))
+            // A failed read ends a transaction within SQLite, of which its driver does not learn: it would take the
+            // connection for one in a transaction for ever, and begin no other
+            .before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }))
             .test_before_acquire(false)
             .connect_with(options.clone().pragma("query_only", "ON"))
             .await?;
-        let checkpoints = SqlitePoolOptions::new().max_connections(1).connect_lazy_with(options);
+        first.close().await?;
+        let checkpoints = SqlitePoolOptions::new().max_connections(1).connect_lazy_with(options.clone());
         let checkpointer = Checkpointer::start(checkpoints);
         Ok(Self {
-            pools: Pools::Sqlite { writer, readers },
+            pools: Pools::Sqlite { writer, readers, options: Box::new(options) },
             checkpointer: Some(checkpointer),
             _lock: Some(Arc::new(lock)),
         })
@@ -424,7 +435,7 @@ impl Db {
     /// Begins a write transaction. On SQLite there is one writer: this waits for its turn.
     pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
         let tx = match &self.pools {
-            Pools::Sqlite { writer, .. } => TxInner::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
+            Pools::Sqlite { writer, .. } => TxInner::Writing(writer.begin().await?),
             Pools::Postgres(pool, _) => TxInner::Postgres(begun(pool, "BEGIN").await?),
         };
         Ok(Tx(tx, self.checkpointer.clone()))
@@ -433,7 +444,7 @@ impl Db {
     /// Begins a transaction that only reads, and sees the database as it is at its first question however long it lasts.
     pub(crate) async fn begin_read(&self) -> Result<Tx, StoreError> {
         let tx = match &self.pools {
-            Pools::Sqlite { readers, .. } => TxInner::Sqlite(readers.begin_with("BEGIN").await?),
+            Pools::Sqlite { readers, .. } => TxInner::Reading(readers.begin_with("BEGIN").await?),
             Pools::Postgres(pool, _) => {
                 TxInner::Postgres(begun(pool, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
             }
@@ -443,7 +454,12 @@ impl Db {
 
     pub(crate) async fn migrate(&self, migrator: &sqlx::migrate::Migrator) -> Result<(), StoreError> {
         let done = match &self.pools {
-            Pools::Sqlite { writer, .. } => migrator.run(writer).await,
+            Pools::Sqlite { options, .. } => {
+                let mut connection = SqliteConnection::connect_with(options).await?;
+                let done = migrator.run(&mut connection).await;
+                connection.close().await?;
+                done
+            }
             Pools::Postgres(pool, _) => migrator.run(pool).await,
         };
         done.map_err(|e| StoreError::Migration(e.to_string()))
@@ -457,7 +473,7 @@ impl Db {
                 checkpointer.close().await;
             }
             match pools {
-                Pools::Sqlite { writer, readers } => {
+                Pools::Sqlite { writer, readers, .. } => {
                     readers.close().await;
                     writer.close().await;
                 }
@@ -493,14 +509,15 @@ fn lock_file(database: &Path) -> Result<std::fs::File, StoreError> {
 pub(crate) struct Tx(TxInner, Option<Checkpointer>);
 
 enum TxInner {
-    Sqlite(Transaction<'static, Sqlite>),
+    Writing(Writing),
+    Reading(Transaction<'static, Sqlite>),
     Postgres(Transaction<'static, Postgres>),
 }
 
 impl Tx {
     pub(crate) fn backend(&self) -> Backend {
         match self.0 {
-            TxInner::Sqlite(_) => Backend::Sqlite,
+            TxInner::Writing(_) | TxInner::Reading(_) => Backend::Sqlite,
             TxInner::Postgres(_) => Backend::Postgres,
         }
     }
@@ -516,7 +533,8 @@ impl Tx {
     /// As [`Tx::rows`], for statements put together from parts; the parts must not come from outside.
     pub(crate) async fn rows_of(&mut self, text: Arc<str>, args: Vec<Value>) -> Result<Vec<Row>, StoreError> {
         Ok(match &mut self.0 {
-            TxInner::Sqlite(tx) => {
+            TxInner::Writing(tx) => tx.rows(&text, &args)?.into_iter().map(Row::Written).collect(),
+            TxInner::Reading(tx) => {
                 bound!(text, args).fetch_all(&mut **tx).await?.into_iter().map(Row::Sqlite).collect()
             }
             TxInner::Postgres(tx) => {
@@ -534,7 +552,8 @@ impl Tx {
         let mut changed = 0;
         for (text, args) in sql.pieces(self.backend(), args) {
             changed += match &mut self.0 {
-                TxInner::Sqlite(tx) => bound!(text, args).execute(&mut **tx).await?.rows_affected(),
+                TxInner::Writing(tx) => tx.run(&text, &args)?,
+                TxInner::Reading(tx) => bound!(text, args).execute(&mut **tx).await?.rows_affected(),
                 TxInner::Postgres(tx) => bound!(text, args).execute(&mut **tx).await?.rows_affected(),
             };
         }
@@ -543,7 +562,8 @@ impl Tx {
 
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
         match self.0 {
-            TxInner::Sqlite(tx) => tx.commit().await?,
+            TxInner::Writing(tx) => tx.commit()?,
+            TxInner::Reading(tx) => tx.commit().await?,
             TxInner::Postgres(tx) => tx.commit().await?,
         }
         if let Some(checkpointer) = self.1 {
@@ -578,14 +598,16 @@ mod tests {
         let url = format!("sqlite://{}?mode=rwc", directory.path().join("full.db").display());
         let db = Db::open(&url, 2).await.expect("opens");
         let Pools::Sqlite { writer, .. } = &db.pools else { unreachable!("it is SQLite") };
-        sqlx::raw_sql("CREATE TABLE t (x BLOB)").execute(writer).await.expect("created");
-        sqlx::raw_sql("PRAGMA max_page_count = 3").execute(writer).await.expect("no room");
+        writer.batch("CREATE TABLE t (x BLOB); PRAGMA max_page_count = 3");
         statements! { FILL = "INSERT INTO t (x) VALUES (zeroblob(100000))"; }
         let mut tx = db.begin().await.expect("begins");
         let full = tx.run(&FILL, args![]).await.expect_err("the disk is full");
         assert!(matches!(full, crate::StoreError::Unavailable(_)), "{full:?}");
+        statements! { SMALL = "INSERT INTO t (x) VALUES (zeroblob(1))"; }
+        let late = tx.run(&SMALL, args![]).await.expect_err("the transaction is over");
+        assert!(matches!(late, crate::StoreError::Unavailable(_)), "{late:?}");
         drop(tx);
-        sqlx::raw_sql("PRAGMA max_page_count = 100000").execute(writer).await.expect("room again");
+        writer.batch("PRAGMA max_page_count = 100000");
         let mut tx = db.begin().await.expect("begins again");
         tx.run(&FILL, args![]).await.expect("there is room");
         tx.commit().await.expect("committed");

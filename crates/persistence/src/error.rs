@@ -1,11 +1,14 @@
 //! What can go wrong between the control plane and its database.
 
+/// What a database's driver complained of; for the log.
+pub type DriverError = Box<dyn std::error::Error + Send + Sync>;
+
 /// A failure of the store. None of its texts may reach a client.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database cannot be reached, is full, locked or shutting down: nothing was written, the caller may try again.
     #[error("the database is unavailable")]
-    Unavailable(#[source] sqlx::Error),
+    Unavailable(#[source] DriverError),
     /// A row with this key exists; holds the name of the violated constraint or its columns.
     #[error("a row with the same key exists ({0})")]
     Duplicate(String),
@@ -17,7 +20,7 @@ pub enum StoreError {
     Corrupt(String),
     /// Any other complaint of the database; a defect here.
     #[error("the database refused a statement")]
-    Refused(#[source] sqlx::Error),
+    Refused(#[source] DriverError),
     /// Another server has the embedded database open.
     #[error("the database {0} is in use by another server; the embedded database is opened by exactly one")]
     InUse(String),
@@ -50,7 +53,7 @@ impl From<sqlx::Error> for StoreError {
                 | sqlx::Error::ColumnIndexOutOfBounds { .. }
                 | sqlx::Error::Decode(_)
                 | sqlx::Error::TypeNotFound { .. } => Self::Corrupt(error.to_string()),
-                other => Self::Unavailable(other),
+                other => Self::Unavailable(other.into()),
             };
         };
         if database.is_unique_violation() {
@@ -61,16 +64,31 @@ impl From<sqlx::Error> for StoreError {
             // PostgreSQL: deadlock, serialization failure
             Some("40P01" | "40001") => Self::Collision,
             // PostgreSQL: a standby, to which a failover may leave us connected for a while
-            Some("25006") => Self::Unavailable(error),
+            Some("25006") => Self::Unavailable(error.into()),
             // PostgreSQL classes: connection, resources, operator intervention, system error
-            Some(code) if code.len() == 5 && ["08", "53", "57", "58"].contains(&&code[..2]) => Self::Unavailable(error),
-            // SQLite primary codes: PERM, BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN
-            Some(code)
-                if code.parse::<i32>().is_ok_and(|c| matches!(c & 0xff, 3 | 5..=10 | 13 | 14)) && code.len() < 5 =>
-            {
-                Self::Unavailable(error)
+            Some(code) if code.len() == 5 && ["08", "53", "57", "58"].contains(&&code[..2]) => {
+                Self::Unavailable(error.into())
             }
-            _ => Self::Refused(error),
+            Some(code) if code.len() < 5 && code.parse().is_ok_and(passes) => Self::Unavailable(error.into()),
+            _ => Self::Refused(error.into()),
         }
     }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error().map(|failure| failure.extended_code) {
+            Some(rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE | rusqlite::ffi::SQLITE_CONSTRAINT_PRIMARYKEY) => {
+                Self::Duplicate(error.to_string())
+            }
+            Some(code) if passes(code) => Self::Unavailable(error.into()),
+            _ => Self::Refused(error.into()),
+        }
+    }
+}
+
+/// Whether a result code of SQLite is about the state of the machine: PERM, BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR,
+/// FULL, CANTOPEN.
+const fn passes(code: i32) -> bool {
+    matches!(code & 0xff, 3 | 5..=10 | 13 | 14)
 }

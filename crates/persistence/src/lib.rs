@@ -67,6 +67,7 @@ mod traces;
 mod users;
 mod verify;
 mod work;
+mod writer;
 
 pub use agents::{
     Agent, AgentActivity, AgentChange, AgentFilter, AgentKeyRef, AgentSort, AgentStatus, AgentView, AssignedKey,
@@ -88,7 +89,7 @@ pub use directory::{AgentPicture, CoveringFreeze, Directory, KeyWish, NoKey, Pic
 pub use engine::{
     AgentState, Answer, CallFacts, Done, Extra, FetchedKey, Item, LeaseTerms, LlmFact, Refused, llm_event,
 };
-pub use error::StoreError;
+pub use error::{DriverError, StoreError};
 pub use facts::{
     EventFacts, EventMore, FACTS_KEPT_AT_LEAST_MS, Fold, Folding, RollupCheck, ScopeSums, WrongCell, flag, source_of,
 };

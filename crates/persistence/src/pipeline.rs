@@ -15,9 +15,9 @@ use kernel::{Clock, Entropy};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::StoreError;
 use crate::engine::{Answer, Item, Warm};
 use crate::store::Store;
+use crate::{Backend, StoreError};
 
 /// How the pipeline is set up.
 #[derive(Clone, Debug)]
@@ -77,8 +77,10 @@ impl Pipeline {
     ) -> (Self, tokio::task::JoinHandle<()>) {
         let capacity = options.queue.max(1);
         let (queue, jobs) = mpsc::channel(capacity);
+        let embedded = store.backend() == Backend::Sqlite;
         let worker = Worker { store, clock, entropy, options, observer, warm: None };
-        (Self { queue, capacity }, tokio::spawn(worker.serve(jobs)))
+        let task = if embedded { on_its_own_thread(worker.serve(jobs)) } else { tokio::spawn(worker.serve(jobs)) };
+        (Self { queue, capacity }, task)
     }
 
     /// Runs the commands in order in one transaction and returns when their effects are durable.
@@ -101,6 +103,29 @@ impl Pipeline {
     pub fn waiting(&self) -> usize {
         self.capacity - self.queue.capacity()
     }
+}
+
+/// Runs the task on a thread that it may block, as writing to the embedded database does. It ends early where the handle is
+/// aborted.
+fn on_its_own_thread(task: impl Future<Output = ()> + Send + 'static) -> tokio::task::JoinHandle<()> {
+    let (wanted, unwanted) = oneshot::channel::<()>();
+    let thread = tokio::task::spawn_blocking(move || {
+        // Its waits are short, and there is nothing else on that thread
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = runtime.unwrap_or_else(|error| panic!("the write pipeline cannot be started: {error}"));
+        runtime.block_on(async {
+            tokio::select! {
+                () = task => {}
+                _ = unwanted => {}
+            }
+        });
+    });
+    tokio::spawn(async move {
+        let _wanted = wanted;
+        if let Err(error) = thread.await {
+            tracing::error!(%error, "the write pipeline has ended");
+        }
+    })
 }
 
 struct Worker {

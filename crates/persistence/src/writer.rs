@@ -1,0 +1,172 @@
+//! The one connection that writes to the embedded database.
+//!
+//! A driver that hands every statement to a thread of its own costs a batch of twenty statements forty changes of thread,
+//! many times what the statements cost themselves. So writing is done by the caller, on the caller's thread: the
+//! [`Pipeline`](crate::Pipeline), which does nearly all of it, has a thread to itself; anybody else says to the runtime
+//! that its worker is busy for a moment.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::types::{ToSqlOutput, Value as Cell, ValueRef};
+use rusqlite::{CachedStatement, Connection, OpenFlags};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::StoreError;
+use crate::db::Value;
+
+/// Statements that stay prepared: each of the set-based ones in several sizes.
+const PREPARED: usize = 512;
+/// How long to wait for another process that has the file locked: one that reads it, or a backup.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Writes are durable when a commit returns; the log is copied into the database by a task of its own.
+const SESSION: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+    PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY;";
+
+/// The connection, and whose turn it is; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Writer {
+    turn: Arc<Semaphore>,
+    connection: Arc<Mutex<Option<Connection>>>,
+}
+
+impl Writer {
+    /// Opens a database that exists.
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(PATIENCE)?;
+        connection.execute_batch(SESSION)?;
+        connection.set_prepared_statement_cache_capacity(PREPARED);
+        Ok(Self { turn: Arc::new(Semaphore::new(1)), connection: Arc::new(Mutex::new(Some(connection))) })
+    }
+
+    /// Of a database that is only read.
+    pub(crate) fn none() -> Self {
+        Self { turn: Arc::new(Semaphore::new(1)), connection: Arc::default() }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn batch(&self, sql: &str) {
+        self.lock().as_ref().expect("it is open").execute_batch(sql).expect("it is done");
+    }
+
+    /// Waits for its turn and begins a transaction.
+    pub(crate) async fn begin(&self) -> Result<Writing, StoreError> {
+        let turn = Arc::clone(&self.turn).acquire_owned().await.map_err(|_| StoreError::Closing)?;
+        let writing = Writing { writer: self.clone(), _turn: turn };
+        writing.with(|connection| {
+            // A full disk ends a transaction within SQLite; whatever is left of the last one ends here at the latest
+            if !connection.is_autocommit() {
+                connection.execute_batch("ROLLBACK")?;
+            }
+            Ok(connection.prepare_cached("BEGIN IMMEDIATE")?.raw_execute().map(drop)?)
+        })?;
+        Ok(writing)
+    }
+
+    /// Waits for the transaction that is open and closes the connection.
+    pub(crate) async fn close(&self) {
+        let _turn = self.turn.acquire().await;
+        self.turn.close();
+        if let Some(connection) = self.lock().take() {
+            on_this_thread(|| drop(connection));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Connection>> {
+        // What a panic leaves behind is undone before the next transaction
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A write transaction. Dropped without [`Writing::commit`], it is rolled back.
+pub(crate) struct Writing {
+    writer: Writer,
+    _turn: OwnedSemaphorePermit,
+}
+
+impl Writing {
+    /// Runs a query.
+    pub(crate) fn rows(&self, sql: &str, args: &[Value]) -> Result<Vec<Vec<Cell>>, StoreError> {
+        self.within(|connection| {
+            let mut statement = bound(connection, sql, args)?;
+            let columns = statement.column_count();
+            let mut rows = statement.raw_query();
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                found.push((0..columns).map(|column| row.get(column)).collect::<Result<Vec<Cell>, _>>()?);
+            }
+            Ok(found)
+        })
+    }
+
+    /// Runs a statement; returns how many rows it changed.
+    pub(crate) fn run(&self, sql: &str, args: &[Value]) -> Result<u64, StoreError> {
+        self.within(|connection| Ok(bound(connection, sql, args)?.raw_execute()? as u64))
+    }
+
+    /// Makes it durable.
+    pub(crate) fn commit(self) -> Result<(), StoreError> {
+        self.within(|connection| Ok(connection.prepare_cached("COMMIT")?.raw_execute().map(drop)?))
+    }
+
+    /// SQLite ends a transaction by itself when the disk is full: nothing may be written after that as if it went on.
+    fn within<T>(&self, what: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.with(|connection| {
+            if connection.is_autocommit() {
+                return Err(StoreError::Unavailable("the database has ended the transaction".into()));
+            }
+            what(connection)
+        })
+    }
+
+    fn with<T>(&self, what: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        on_this_thread(|| what(self.writer.lock().as_ref().ok_or(StoreError::Closing)?))
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        let undone = self.with(|connection| {
+            Ok(if connection.is_autocommit() { () } else { connection.execute_batch("ROLLBACK")? })
+        });
+        if let Err(error) = undone {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a transaction could not be rolled back");
+        }
+    }
+}
+
+/// Runs what blocks. A runtime with several workers is told to let others take over what waits for this one.
+fn on_this_thread<T>(what: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(what),
+        _ => what(),
+    }
+}
+
+/// The statement, prepared, with its parameters: those without a name in their order, `$1`, `$2` … by number.
+fn bound<'c>(connection: &'c Connection, sql: &str, args: &[Value]) -> Result<CachedStatement<'c>, StoreError> {
+    let mut statement = connection.prepare_cached(sql)?;
+    for index in 1..=statement.parameter_count() {
+        let number = statement.parameter_name(index).and_then(|name| name[1..].parse().ok()).unwrap_or(index);
+        let value = args.get(number - 1);
+        let value = value.ok_or_else(|| StoreError::Corrupt(format!("parameter {number} is missing: {sql}")))?;
+        statement.raw_bind_parameter(index, value)?;
+    }
+    Ok(statement)
+}
+
+impl rusqlite::ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Int(Some(value)) => ValueRef::Integer(*value),
+            Self::Text(Some(text)) => ValueRef::Text(text.as_bytes()),
+            Self::Blob(Some(bytes)) => ValueRef::Blob(bytes),
+            // Rows are taken apart before
+            Self::Int(None) | Self::Text(None) | Self::Blob(None) | Self::Rows(_) => ValueRef::Null,
+        }))
+    }
+}

@@ -364,14 +364,15 @@ impl Db {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
-            .auto_vacuum(SqliteAutoVacuum::Incremental)
             .busy_timeout(Duration::from_secs(5))
             .pragma("cache_size", "-65536")
             // A task of its own does that
             .pragma("wal_autocheckpoint", "0")
             .pragma("temp_store", "MEMORY");
-        // Makes the file, if it may
-        let first = SqliteConnection::connect_with(&options).await?;
+        // Makes the file, if it may. Only this one says how a new file is kept short: that takes the lock of the writer, also
+        // where there is nothing to do, and a reader that is opened must not wait for whoever writes
+        let first = options.clone().auto_vacuum(SqliteAutoVacuum::Incremental);
+        let first = SqliteConnection::connect_with(&first).await?;
         let writer = Writer::open(&path)?;
         let readers = SqlitePoolOptions::new()
             .max_connections(connections.max(2))
@@ -382,7 +383,9 @@ impl Db {
             .connect_with(options.clone().pragma("query_only", "ON"))
             .await?;
         first.close().await?;
-        let checkpoints = SqlitePoolOptions::new().max_connections(1).connect_lazy_with(options.clone());
+        // While it waits for a reader, it holds up the writer: it gives up soon, and tries again
+        let checkpoints = options.clone().busy_timeout(Duration::from_millis(20));
+        let checkpoints = SqlitePoolOptions::new().max_connections(1).connect_lazy_with(checkpoints);
         let checkpointer = Checkpointer::start(checkpoints);
         Ok(Self {
             pools: Pools::Sqlite { writer, readers, options: Box::new(options) },

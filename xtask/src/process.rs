@@ -212,6 +212,12 @@ pub(crate) fn program<'a>(programs: &'a [Program], kind: &str, name: &str) -> Re
     found.map(|p| p.path.as_path()).with_context(|| format!("the workspace builds no {kind} `{name}`"))
 }
 
+/// Builds an example program with optimisation and returns its path.
+pub(crate) fn build_example(package: &str, name: &str) -> Result<PathBuf> {
+    let built = build(&["--release", "--package", package, "--example", name])?;
+    Ok(program(&built, "example", name)?.to_owned())
+}
+
 /// Builds the server and returns its path.
 pub(crate) fn build_server(release: bool) -> Result<PathBuf> {
     let mut arguments = vec!["--package", "server", "--bin", "server"];

@@ -135,7 +135,10 @@ impl Writing {
 impl Drop for Writing {
     fn drop(&mut self) {
         let undone = self.with(|connection| {
-            Ok(if connection.is_autocommit() { () } else { connection.execute_batch("ROLLBACK")? })
+            let over = connection.is_autocommit();
+            Ok(if !over {
+                connection.execute_batch("ROLLBACK")?;
+            })
         });
         if let Err(error) = undone {
             tracing::warn!(error = &error as &dyn std::error::Error, "a transaction could not be rolled back");

@@ -147,6 +147,14 @@ async fn many_series(t: &TestStore, calls: &mut Calls) {
 }
 
 on_both_backends! {
+    async fn a_connection_that_reads_is_opened_while_somebody_writes(t: TestStore) {
+        let work = t.begin().await;
+        // Holds the one reader that is there
+        let _inquiry = t.store.inquire(t.now()).await.expect("opened");
+        t.store.traces(&TraceFilter::default(), None, 1).await.expect("listed");
+        t.commit(work).await;
+    }
+
     async fn each_filter_leaves_the_traces_that_fit_and_no_others(t: TestStore) {
         let calls = Calls::some(&t, &mut Dice(11)).await;
         for wanted in each_filter(&calls) {

@@ -170,8 +170,17 @@ impl Work {
     pub(super) async fn check_out(&mut self, items: &[Item]) -> Result<Checkout, StoreError> {
         let mut named = Named::by(items);
         self.name_budgets_of_adjustments(items, &mut named).await?;
-        let Warm { books, mut book, mut terms, mut budget_terms, mut scopes, mut directory_version, mut whole, .. } =
-            self.warm.take().unwrap_or_default();
+        let Warm {
+            books,
+            mut book,
+            mut terms,
+            mut budget_terms,
+            mut scopes,
+            mut directory_version,
+            mut whole,
+            open_leases,
+            ..
+        } = self.warm.take().unwrap_or_default();
         self.books.extend(books);
         book.reports.clear();
         book.events.clear();
@@ -204,7 +213,7 @@ impl Work {
             let row = self.tx.row(&DIRECTORY_VERSION, args![]).await?;
             directory_version = row.map(|row| row.int(0)).transpose()?;
         }
-        Ok(Checkout { book, terms, budget_terms, scopes, directory_version, whole, calls })
+        Ok(Checkout { book, terms, budget_terms, scopes, directory_version, whole, open_leases, calls })
     }
 
     /// An adjustment names its budget by number; the scope's key is needed to load it, and its agent to lock it.

@@ -150,6 +150,8 @@ pub(crate) struct Checkout {
     directory_version: Option<i64>,
     /// Agents all of whose leases that were active after the time beside them are in the book.
     whole: HashMap<AgentId, Timestamp>,
+    /// See [`Warm`].
+    open_leases: usize,
     /// The facts that events and reports of the batch may meet.
     pub(crate) calls: Calls,
 }
@@ -188,9 +190,18 @@ impl Work {
         self.write(items, results, &checkout, &news).await?;
         self.raise_alerts(&watch, &checkout).await?;
         self.note_states(&watch, &checkout);
-        let Checkout { book, terms, budget_terms, scopes, directory_version, whole, .. } = checkout;
+        let Checkout { book, terms, budget_terms, scopes, directory_version, whole, open_leases, .. } = checkout;
         if self.keeps_warm {
-            self.warm = Some(Warm { book, terms, budget_terms, scopes, directory_version, whole, ..Warm::default() });
+            self.warm = Some(Warm {
+                book,
+                terms,
+                budget_terms,
+                scopes,
+                directory_version,
+                whole,
+                open_leases,
+                ..Warm::default()
+            });
         }
         Ok(answers)
     }

@@ -13,7 +13,7 @@ use ledger::Book;
 use super::{BudgetTerms, LeaseTerms};
 use crate::work::BookRow;
 
-/// Leases from which on closed ones are forgotten.
+/// Leases from which on closed ones are forgotten: now and then, for that looks at all of them.
 const MANY_LEASES: usize = 8_192;
 /// Rows of one kind beyond which everything is forgotten: some tens of MiB.
 const TOO_MANY: usize = 32_768;
@@ -30,6 +30,8 @@ pub(crate) struct Warm {
     pub(super) directory_version: Option<i64>,
     /// Agents all of whose leases that were active after the time beside them are in the book.
     pub(super) whole: HashMap<AgentId, Timestamp>,
+    /// How many leases there were when the closed ones among them were last forgotten.
+    pub(super) open_leases: usize,
     /// How many units of work had begun, the batch that left it included.
     pub(crate) generation: u64,
 }
@@ -43,11 +45,12 @@ impl Warm {
     /// What is worth keeping, as it was when so many units of work had begun.
     pub(crate) fn kept(mut self, generation: u64) -> Option<Self> {
         self.generation = generation;
-        if self.book.leases.len() > MANY_LEASES {
+        if self.book.leases.len() > MANY_LEASES.max(2 * self.open_leases) {
             let leases = &mut self.book.leases;
             leases.retain(|lease| lease.state != LeaseState::Closed);
             self.whole.clear();
             self.terms.retain(|id, _| leases.contains_key(id));
+            self.open_leases = leases.len();
         }
         let sizes = [self.book.leases.len(), self.book.accounts.len(), self.books.len(), self.scopes.len()];
         sizes.iter().all(|size| *size <= TOO_MANY).then_some(self)

@@ -68,13 +68,6 @@ impl Events {
         Arc::clone(&self.next)
     }
 
-    /// The next `batch` new events of at most `size` in all.
-    pub(super) fn take(&self, batch: u64, size: u64) -> Option<(u64, u64)> {
-        let first =
-            self.next.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| (n < size).then(|| size.min(n + batch)));
-        first.ok().map(|first| (first, batch.min(size - first)))
-    }
-
     /// A request with one event.
     pub(super) fn one(&self, number: u64) -> Vec<u8> {
         let mut body = String::with_capacity(1_024);
@@ -157,18 +150,9 @@ mod tests {
     }
 
     #[test]
-    fn no_more_are_taken_than_are_wanted() {
-        let events = events();
-        assert_eq!(events.take(500, 700), Some((0, 500)));
-        assert_eq!(events.take(500, 700), Some((500, 200)));
-        assert_eq!(events.take(500, 700), None);
-        assert_eq!(events.sent(), 700);
-    }
-
-    #[test]
     fn what_was_sent_is_sent_again_from_its_beginning() {
         let events = events();
-        events.take(10, 10);
+        events.range(false, 0).fetch_add(10, std::sync::atomic::Ordering::SeqCst);
         let next = events.range(false, 500);
         next.fetch_add(500, std::sync::atomic::Ordering::SeqCst);
         let again = events.range(true, 500);

@@ -6,11 +6,12 @@ mod questions;
 
 use std::{
     path::Path,
+    process::Command as Process,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -18,8 +19,9 @@ use serde_json::json;
 
 use super::{BUDGET, Database, load::Load, load::Measured};
 use crate::{
-    http::{Caller, Connection, request},
+    http::{Caller, request},
     postgres::{self, Postgres},
+    process::{build_example, read},
     server::{Agent, Server, create_agent, create_provider_key, log_in, number, sqlite_url},
     test_integration::Backends,
 };
@@ -36,13 +38,17 @@ const SENDERS: usize = 8;
 /// Measure analytics on a release build of the server: events per second, one by one, in batches and sent again; then
 /// the questions at each size, beside an SQL statement that reads every fact.
 ///
-/// Events come in through `POST /api/v1/analytics/events/batch`, as those of agents do; there is no other way in, so what is
-/// measured is what an installation gets. They are spread over the last 30 days: older ones count at receipt.
+/// What is measured comes in through `POST /api/v1/analytics/events…`, as the events of agents do. The sizes that are asked
+/// about are filled in by a program that runs the server's own write pipeline under a clock that goes through all those
+/// days: a server counts what is told after more than 31 days at receipt.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// How many events to ask questions of, one size after the other
     #[arg(long, value_delimiter = ',', default_value = "100000,1000000")]
     events: Vec<u64>,
+    /// Over how many days they are spread
+    #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u64).range(1..=3_650))]
+    days: u64,
     /// The databases to measure; `auto` is SQLite alone
     #[arg(long, value_enum, default_value = "auto")]
     backend: Backends,
@@ -74,10 +80,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
     if args.backend != Backends::Postgres {
         let data = dir.path().join("sqlite");
         std::fs::create_dir(&data)?;
-        let server = Server::start(&program, &data, &sqlite_url(&data))?;
+        let place = Place { program: &program, data: &data, url: sqlite_url(&data), database: Database::Sqlite };
         let brute = Brute::sqlite(data.join("control.db"));
-        runtime.block_on(measure(args, &server, Database::Sqlite, &brute))?;
-        server.stop()?;
+        runtime.block_on(measure(args, &place, &brute))?;
         size(&data.join("control.db"), args);
     }
     if matches!(args.backend, Backends::Postgres | Backends::Both) {
@@ -86,11 +91,10 @@ pub(super) fn run(args: &Args) -> Result<()> {
         let postgres = Postgres::start(&bin, true)?;
         let data = dir.path().join("postgres");
         std::fs::create_dir(&data)?;
-        let server = Server::start(&program, &data, &postgres.url())?;
+        let place = Place { program: &program, data: &data, url: postgres.url(), database: Database::Postgres };
         println!("PostgreSQL {} keeps its data in the temporary directory, with its own defaults", postgres.version());
         let brute = Brute::postgres(&bin, postgres.url());
-        runtime.block_on(measure(args, &server, Database::Postgres, &brute))?;
-        server.stop()?;
+        runtime.block_on(measure(args, &place, &brute))?;
     }
     Ok(())
 }
@@ -103,8 +107,23 @@ fn size(database: &Path, args: &Args) {
     }
 }
 
-async fn measure(args: &Args, server: &Server, database: Database, brute: &Brute) -> Result<()> {
-    let name = database.name();
+/// A server that can be started again.
+struct Place<'a> {
+    program: &'a Path,
+    data: &'a Path,
+    url: String,
+    database: Database,
+}
+
+impl Place<'_> {
+    fn server(&self) -> Result<Server> {
+        Server::start(self.program, self.data, &self.url)
+    }
+}
+
+async fn measure(args: &Args, place: &Place<'_>, brute: &Brute) -> Result<()> {
+    let server = place.server()?;
+    let name = place.database.name();
     let mut admin = log_in(server.address()).await?;
     let key = create_provider_key(&mut admin, "sk-bench-0123456789").await?;
     let mut projects = Vec::new();
@@ -120,22 +139,38 @@ async fn measure(args: &Args, server: &Server, database: Database, brute: &Brute
         admin.expect("PUT", &format!("agents/{}", agent.id), Some(&project)).await?;
         agents.push(agent);
     }
+    let first = agents.first().map_or(0, |agent| agent.id);
+    if first != 1 {
+        bail!("the first agent has the number {first}");
+    }
     let events = Arc::new(Events::of(agents));
-    let load = Load { address: server.address(), time: args.time() };
-    println!(
-        "\n{:<44} {:>7} {:>10} {:>9} {:>9} {:>7}  target",
-        "taking in", "clients", "per second", "p50 ms", "p99 ms", "errors"
-    );
-    let health = load.run(64, |_| || request("GET", "/api/health", None, None)).await?;
-    line(&format!("{name} health"), 64, 1, &health, "the ceiling");
-    taking_in(args, &load, database, &events).await?;
+    taking_in(args, &server, place.database, &events).await?;
+    server.stop()?;
 
     let mut sizes = args.events.clone();
     sizes.sort_unstable();
+    let mut there = 0;
     for size in sizes {
-        fill(server, &events, size).await?;
+        fill(args, place, there, size)?;
+        there = size;
+        let server = place.server()?;
+        let mut admin = log_in(server.address()).await?;
+        let load = Load { address: server.address(), time: args.time() };
         questions::ask(args, &load, name, &mut admin, brute, size).await?;
+        server.stop()?;
     }
+    println!("\nbeside {there} events:");
+    let server = place.server()?;
+    taking_in(args, &server, place.database, &events).await?;
+    server.stop()
+}
+
+/// Adds events until there are so many.
+fn fill(args: &Args, place: &Place<'_>, from: u64, until: u64) -> Result<()> {
+    let program = build_example("persistence", "fill_events")?;
+    let numbers = [AGENTS as u64, args.days, from, until].map(|number| number.to_string());
+    let said = read(Process::new(program).arg(&place.url).args(numbers))?;
+    println!("\n{until} events over {} days: {}", args.days, said.trim());
     Ok(())
 }
 
@@ -155,8 +190,15 @@ fn line(name: &str, clients: usize, each: u64, measured: &Measured, target: &str
     }
 }
 
-async fn taking_in(args: &Args, load: &Load, database: Database, events: &Arc<Events>) -> Result<()> {
+async fn taking_in(args: &Args, server: &Server, database: Database, events: &Arc<Events>) -> Result<()> {
     let name = database.name();
+    let load = Load { address: server.address(), time: args.time() };
+    println!(
+        "\n{:<44} {:>7} {:>10} {:>9} {:>9} {:>7}  target",
+        "taking in", "clients", "per second", "p50 ms", "p99 ms", "errors"
+    );
+    let health = load.run(64, |_| || request("GET", "/api/health", None, None)).await?;
+    line(&format!("{name} health"), 64, 1, &health, "the ceiling");
     let (one, many) = match database {
         Database::Sqlite => (">= 15000/s, p99 <= 25 ms", ">= 80000/s"),
         Database::Postgres => ("", ">= 50000/s"),
@@ -190,41 +232,6 @@ async fn taking_in(args: &Args, load: &Load, database: Database, events: &Arc<Ev
             line(&row, SENDERS, BATCH, &measured, target(many));
         }
     }
-    Ok(())
-}
-
-/// Sends events until there are so many.
-async fn fill(server: &Server, events: &Arc<Events>, size: u64) -> Result<()> {
-    let started = Instant::now();
-    let before = events.sent();
-    let mut senders = tokio::task::JoinSet::new();
-    for _ in 0..SENDERS {
-        let (address, events) = (server.address(), Arc::clone(events));
-        senders.spawn(async move {
-            let mut connection = Connection::new(address);
-            while let Some((first, count)) = events.take(BATCH, size) {
-                let body = events.batch(first, count);
-                loop {
-                    let answer = connection.exchange(&body).await?;
-                    match answer.status {
-                        200 => break,
-                        503 => tokio::time::sleep(Duration::from_millis(200)).await,
-                        status => bail!("{status}: {}", String::from_utf8_lossy(answer.body)),
-                    }
-                }
-            }
-            Ok(())
-        });
-    }
-    while let Some(sender) = senders.join_next().await {
-        sender??;
-    }
-    let (sent, took) = (events.sent() - before, started.elapsed());
-    println!(
-        "\n{size} events: {sent} more in {:.1} s, {:.0}/s in batches of {BATCH} on {SENDERS} connections",
-        took.as_secs_f64(),
-        sent as f64 / took.as_secs_f64()
-    );
     Ok(())
 }
 

@@ -34,6 +34,7 @@ const STEPS: &[Step] = steps! {
     5 "0005_analytics";
     6 "0006_states_alerts";
     7 "0007_rollup_extra";
+    8 "0008_rollup_agents";
 };
 
 /// The steps in one dialect. Each runs in a transaction; sqlx keeps their checksums and, on PostgreSQL, takes an

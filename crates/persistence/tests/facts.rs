@@ -3,7 +3,7 @@
 use analytics::CallStatus;
 use kernel::{AgentId, LeaseId, LeaseState, Money, ProjectId, ProviderKeyId, Timestamp, UserId};
 use ledger::{Outcome, Scope, Spending};
-use persistence::{EventFacts, EventMore, Extra, Fold, Folding, Item};
+use persistence::{Backend, EventFacts, EventMore, Extra, Fold, Folding, Item};
 
 use crate::support::{START, TestStore};
 use crate::world::*;
@@ -109,9 +109,45 @@ async fn fold_all(t: &TestStore) -> Fold {
     t.store.fold().await.expect("read")
 }
 
+/// The shorter sums that the database keeps are those of the cells: over all agents, and of each agent.
+pub(crate) async fn assert_shorter_sums(t: &TestStore) {
+    let everywhere = if t.store.backend() == Backend::Sqlite { 0 } else { 1 };
+    for (table, names, first) in [
+        ("rollup_overall", ["provider", "model", "status"].as_slice(), everywhere),
+        ("rollup_agents", &["agent_id", "status"], 1),
+    ] {
+        let key = |of: &str| names.iter().map(|name| format!("{of}.{name}")).collect::<Vec<_>>();
+        let line = |key: &[String], of: &str, sums: &str| {
+            format!(
+                "SELECT {of}.level || ' ' || {of}.bucket_start || ' ' || {} || ': ' || {sums} AS line",
+                key.join(" || ' ' || ")
+            )
+        };
+        let kept = line(
+            &key("o"),
+            "o",
+            "o.requests || ' ' || o.input_tokens || ' ' || o.output_tokens || ' ' || o.usd || ' ' || o.nanos",
+        );
+        let summed = line(
+            &key("s"),
+            "r",
+            "SUM(r.requests) || ' ' || SUM(r.input_tokens) || ' ' || SUM(r.output_tokens) || ' ' || \
+             SUM(r.cost / 1000000000) || ' ' || SUM(r.cost % 1000000000)",
+        );
+        let group = key("s").join(", ");
+        let kept = t.texts(&format!("{kept} FROM {table} o WHERE o.requests <> 0 ORDER BY line")).await;
+        let summed = format!(
+            "{summed} FROM rollups r JOIN series s ON s.no = r.series_no WHERE r.level >= {first} \
+             GROUP BY r.level, r.bucket_start, {group} ORDER BY line"
+        );
+        assert_eq!(kept, t.texts(&summed).await, "{table}");
+    }
+}
+
 async fn assert_agree(t: &TestStore) {
     let check = t.store.check_rollups(false).await.expect("checked");
     assert!(check.is_ok(), "{:#?}", check.wrong);
+    assert_shorter_sums(t).await;
     assert_sound(t).await;
 }
 

@@ -103,6 +103,7 @@ async fn outcome(t: &TestStore) -> Vec<String> {
     fold(t, t.now().plus_millis(40 * 86_400_000)).await;
     let check = t.store.check_rollups(false).await.expect("checked");
     assert!(check.is_ok(), "{:#?}", check.wrong);
+    crate::facts::assert_shorter_sums(t).await;
     assert_sound(t).await;
     let key = "s.agent_id || ' ' || s.owner_id || ' ' || s.project_id || ' ' || s.provider || ' ' || s.provider_key_id \
         || ' ' || s.model || ' ' || s.status";

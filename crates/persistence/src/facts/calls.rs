@@ -115,6 +115,9 @@ pub(crate) struct Calls {
     pub(super) asked: HashSet<Name>,
     /// Facts with one side only that look for a partner.
     queue: Vec<usize>,
+    /// Whether all names of those in the queue are known to have been asked for: to look through the queue for each fact in it would take
+    /// time that grows with its square.
+    all_asked: bool,
     rounds: usize,
 }
 
@@ -172,12 +175,21 @@ impl Calls {
         for name in call.names() {
             self.by_name.entry((call.agent, name.to_owned())).or_default().push(at);
         }
-        match &call.stored {
-            Some(image) => drop(self.by_id.insert(image.id, at)),
-            None => self.queue.push(at),
-        }
+        let stored = call.stored.as_ref().map(|image| image.id);
         self.all.push(call);
+        match stored {
+            Some(id) => drop(self.by_id.insert(id, at)),
+            None => self.wait(at),
+        }
         at
+    }
+
+    /// The fact `at` looks for a partner.
+    fn wait(&mut self, at: usize) {
+        self.queue.push(at);
+        let call = &self.all[at];
+        let mut names = call.names().into_iter().map(|name| (call.agent, name.to_owned()));
+        self.all_asked &= names.all(|name| self.asked.contains(&name));
     }
 
     /// Whether so many facts share the name that no more are to be found by it.
@@ -194,10 +206,13 @@ impl Calls {
                 self.queue.pop();
                 continue;
             }
-            let names = self.unasked();
-            if !names.is_empty() && self.rounds < ROUNDS {
-                self.rounds += 1;
-                return Missing { names, ..Missing::default() };
+            if !self.all_asked && self.rounds < ROUNDS {
+                let names = self.unasked();
+                if !names.is_empty() {
+                    self.rounds += 1;
+                    return Missing { names, ..Missing::default() };
+                }
+                self.all_asked = true;
             }
             if let Some(partner) = self.best(at) {
                 let reports = self.unread(at, partner);
@@ -270,7 +285,7 @@ impl Calls {
                 let report = self.all[partner].report.take();
                 self.all[at].event = Some(event);
                 self.move_report(report, at);
-                self.queue.push(partner);
+                self.wait(partner);
             }
             return;
         }
@@ -281,7 +296,7 @@ impl Calls {
             // The fact of the report that comes is free for the one that has to go
             self.all[at].report = left;
             self.rename(at);
-            self.queue.push(at);
+            self.wait(at);
         }
     }
 
@@ -307,7 +322,9 @@ impl Calls {
     fn rename(&mut self, at: usize) {
         let call = &self.all[at];
         for name in call.names() {
-            let namesakes = self.by_name.entry((call.agent, name.to_owned())).or_default();
+            let name = (call.agent, name.to_owned());
+            self.all_asked &= self.asked.contains(&name);
+            let namesakes = self.by_name.entry(name).or_default();
             if !namesakes.contains(&at) {
                 namesakes.push(at);
             }

@@ -69,13 +69,14 @@ impl Inquiry {
             numbered.extend(pieces(from, to, self.now, &self.folded).into_iter().map(|piece| (bucket, piece)));
         }
         let (mut cells, facts) = apart(numbered);
-        let mut overall = Vec::new();
-        if is_overall(filter, by) {
+        let (mut shorter, mut short) = (Vec::new(), Of::Cells);
+        if let Some(sums) = Sums::over(filter, by) {
             let backend = self.tx.backend();
-            (overall, cells) = cells.into_iter().partition(|(_, piece)| has_overall(backend, piece));
+            (shorter, cells) = cells.into_iter().partition(|(_, piece)| sums.has(backend, piece));
+            short = Of::Sums(sums);
         }
         let mut groups: BTreeMap<(usize, Vec<Key>), Measures> = BTreeMap::new();
-        for (pieces, of) in [(overall, Of::Overall), (cells, Of::Cells), (facts, Of::Facts)] {
+        for (pieces, of) in [(shorter, short), (cells, Of::Cells), (facts, Of::Facts)] {
             for pieces in pieces.chunks(AT_ONCE) {
                 let (sql, args) = question(self.tx.backend(), of, filter, by, pieces);
                 for row in self.tx.rows_of(sql, args).await? {
@@ -133,35 +134,58 @@ pub(super) fn key_of(row: &Row, index: usize, dimension: Dimension) -> Result<Ke
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Of {
-    /// Cells over all agents.
-    Overall,
+    Sums(Sums),
     Cells,
     Facts,
 }
 
-/// Whether nothing is asked about but providers, models and outcomes, of everybody.
-fn is_overall(filter: &QuestionFilter, by: &[Dimension]) -> bool {
-    let all = QuestionFilter {
-        providers: filter.providers.clone(),
-        models: filter.models.clone(),
-        status: filter.status,
-        ..QuestionFilter::default()
-    };
-    let known = |dimension: &Dimension| matches!(dimension, Dimension::Provider | Dimension::Model | Dimension::Status);
-    *filter == all && by.iter().all(known)
+/// Sums over many series, which the database keeps beside their cells.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sums {
+    /// Over all agents.
+    Overall,
+    /// Of each agent over providers and models.
+    Agents,
 }
 
-/// Whether the cells of the piece are there over all agents: on PostgreSQL, not those of a quarter of an hour.
-fn has_overall(backend: Backend, piece: &Piece) -> bool {
-    match piece {
-        Piece::Cells { level, .. } => backend == Backend::Sqlite || *level != Level::Quarter,
-        Piece::Facts { .. } => false,
+impl Sums {
+    /// Those that tell apart what is told apart here, and have what the filter asks for.
+    fn over(filter: &QuestionFilter, by: &[Dimension]) -> Option<Self> {
+        let QuestionFilter { providers, models, status, .. } = filter.clone();
+        let of_all = QuestionFilter { providers, models, status, ..QuestionFilter::default() };
+        let QuestionFilter { visible_to, agents, .. } = filter.clone();
+        let of_agents = QuestionFilter { visible_to, agents, status, ..QuestionFilter::default() };
+        let all_of = |known: &[Dimension]| by.iter().all(|dimension| known.contains(dimension));
+        if *filter == of_all && all_of(&[Dimension::Provider, Dimension::Model, Dimension::Status]) {
+            Some(Self::Overall)
+        } else if *filter == of_agents && all_of(&[Dimension::Agent, Dimension::Status]) {
+            Some(Self::Agents)
+        } else {
+            None
+        }
+    }
+
+    const fn table(self) -> &'static str {
+        match self {
+            Self::Overall => "rollup_overall",
+            Self::Agents => "rollup_agents",
+        }
+    }
+
+    /// Whether there are sums of the piece: of a quarter of an hour only those over all agents, and not on PostgreSQL.
+    fn has(self, backend: Backend, piece: &Piece) -> bool {
+        match piece {
+            Piece::Cells { level: Level::Quarter, .. } => self == Self::Overall && backend == Backend::Sqlite,
+            Piece::Cells { .. } => true,
+            Piece::Facts { .. } => false,
+        }
     }
 }
 
-/// As [`question`], from the cells over all agents, which have the names of their series in them.
-fn overall_question(
+/// As [`question`], from sums that have the names of their series in them.
+fn question_of_sums(
     backend: Backend,
+    table: &str,
     filter: &QuestionFilter,
     by: &[Dimension],
     pieces: &[Numbered],
@@ -177,11 +201,13 @@ fn overall_question(
     };
     match backend {
         Backend::Sqlite => {
-            text.push(" FROM piece CROSS JOIN rollup_overall AS s WHERE ").push(&mine("s")).series_of(filter, " AND ");
+            text.push(&format!(" FROM piece CROSS JOIN {table} AS s WHERE "))
+                .push(&mine("s"))
+                .series_of(filter, " AND ");
         }
         Backend::Postgres => {
             // OFFSET keeps it stretch by stretch
-            text.push(" FROM piece CROSS JOIN LATERAL (SELECT o.* FROM rollup_overall AS o WHERE ").push(&mine("o"));
+            text.push(&format!(" FROM piece CROSS JOIN LATERAL (SELECT o.* FROM {table} AS o WHERE ")).push(&mine("o"));
             text.push(" OFFSET 0) AS s").series_of(filter, " WHERE ");
         }
     }
@@ -206,7 +232,7 @@ fn question(
     pieces: &[Numbered],
 ) -> (Arc<str>, Vec<Value>) {
     let (table, mine, requests) = match of {
-        Of::Overall => return overall_question(backend, filter, by, pieces),
+        Of::Sums(sums) => return question_of_sums(backend, sums.table(), filter, by, pieces),
         Of::Cells => {
             let mine = "r.level = piece.what AND r.bucket_start >= piece.lo AND r.bucket_start < piece.hi";
             ("rollups AS r", mine, "r.requests")
@@ -268,8 +294,9 @@ pub(super) fn questions(filter: &QuestionFilter) -> Vec<(&'static str, Arc<str>)
     vec![
         (
             "sums over all agents",
-            question(Backend::Sqlite, Of::Overall, &QuestionFilter::default(), &by[1..], &[(0, cells)]).0,
+            question(Backend::Sqlite, Of::Sums(Sums::Overall), &QuestionFilter::default(), &by[1..], &[(0, cells)]).0,
         ),
+        ("sums of agents", question(Backend::Sqlite, Of::Sums(Sums::Agents), filter, &by[..1], &[(0, cells)]).0),
         ("sums over cells", question(Backend::Sqlite, Of::Cells, filter, &by, &[(0, cells)]).0),
         ("sums over facts", question(Backend::Sqlite, Of::Facts, filter, &by, &[(0, facts)]).0),
     ]

@@ -1,19 +1,16 @@
-//! Events that look like those of agents: of a few models, in any order, over a month.
+//! Events that look like those of agents: of a few models, of the last minutes, in any order.
 
 use std::{
     fmt::Write as _,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, atomic::Ordering},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use super::{Agents, Next};
 use crate::http::request;
 
-/// How far back they reach. Those of more than 31 days ago count at receipt.
-const SPAN_MS: u64 = 30 * 86_400_000;
+/// How far back they reach.
+const SPAN_MS: u64 = 10 * 60_000;
 
 /// Models with their providers, the busiest first.
 const MODELS: [(&str, &str); 12] = [
@@ -41,6 +38,21 @@ pub(super) struct Events {
     began: Mutex<[u64; 2]>,
 }
 
+/// Numbers of events, shared by those who send them.
+#[derive(Clone)]
+pub(super) struct Range {
+    next: Next,
+    first: u64,
+    count: u64,
+}
+
+impl Range {
+    /// The first of the next so many.
+    pub(super) fn take(&self, count: u64) -> u64 {
+        self.first + self.next.fetch_add(count, Ordering::SeqCst) % self.count
+    }
+}
+
 impl Events {
     pub(super) fn of(agents: Agents) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis());
@@ -57,15 +69,17 @@ impl Events {
         self.next.load(Ordering::SeqCst)
     }
 
-    /// The counter of the next new events, or one that begins again where the same kind of sending began.
-    pub(super) fn range(&self, again: bool, batch: u64) -> Next {
+    /// The next new events, or those again that were sent last in the same way, over and over.
+    pub(super) fn range(&self, again: bool, batch: u64) -> Range {
         let mut began = self.began.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let kind = usize::from(batch > 0);
         if again {
-            return Arc::new(AtomicU64::new(began[kind]));
+            let (first, step) = (began[kind], batch.max(1));
+            let count = self.sent().saturating_sub(first).max(step) / step * step;
+            return Range { next: Next::default(), first, count };
         }
         began[kind] = self.sent();
-        Arc::clone(&self.next)
+        Range { next: Arc::clone(&self.next), first: 0, count: u64::MAX }
     }
 
     /// A request with one event.
@@ -150,13 +164,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_is_sent_again_from_its_beginning() {
+    fn what_was_sent_is_sent_again_and_nothing_else() {
         let events = events();
-        events.range(false, 0).fetch_add(10, std::sync::atomic::Ordering::SeqCst);
-        let next = events.range(false, 500);
-        next.fetch_add(500, std::sync::atomic::Ordering::SeqCst);
+        events.range(false, 0).take(10);
+        let new = events.range(false, 500);
+        assert_eq!([new.take(500), new.take(500)], [10, 510]);
         let again = events.range(true, 500);
-        assert_eq!(again.load(std::sync::atomic::Ordering::SeqCst), 10);
-        assert_eq!(events.sent(), 510);
+        assert_eq!([again.take(500), again.take(500), again.take(500)], [10, 510, 10]);
+        assert_eq!(events.sent(), 1_010);
     }
 }

@@ -7,10 +7,7 @@ mod questions;
 use std::{
     path::Path,
     process::Command as Process,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -208,13 +205,13 @@ async fn taking_in(args: &Args, server: &Server, database: Database, events: &Ar
         let target = |target: &'static str| if again { ">= new ones" } else { target };
         let row = format!("{name} one event a request{what}");
         if args.wants(&row) {
-            // What is sent again was sent by the measurement before; without it the first round is new
+            // What is sent again was sent by the measurement before
             let next = events.range(again, 0);
             let events = Arc::clone(events);
             let measured = load
                 .run(64, move |_| {
-                    let (next, events) = (Arc::clone(&next), Arc::clone(&events));
-                    move || events.one(next.fetch_add(1, Ordering::Relaxed))
+                    let (next, events) = (next.clone(), Arc::clone(&events));
+                    move || events.one(next.take(1))
                 })
                 .await?;
             line(&row, 64, 1, &measured, target(one));
@@ -225,8 +222,8 @@ async fn taking_in(args: &Args, server: &Server, database: Database, events: &Ar
             let events = Arc::clone(events);
             let measured = load
                 .run(SENDERS, move |_| {
-                    let (next, events) = (Arc::clone(&next), Arc::clone(&events));
-                    move || events.batch(next.fetch_add(BATCH, Ordering::Relaxed), BATCH)
+                    let (next, events) = (next.clone(), Arc::clone(&events));
+                    move || events.batch(next.take(BATCH), BATCH)
                 })
                 .await?;
             line(&row, SENDERS, BATCH, &measured, target(many));

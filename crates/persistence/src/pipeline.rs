@@ -115,8 +115,10 @@ fn on_its_own_thread(task: impl Future<Output = ()> + Send + 'static) -> tokio::
         let runtime = runtime.unwrap_or_else(|error| panic!("the write pipeline cannot be started: {error}"));
         runtime.block_on(async {
             tokio::select! {
-                () = task => {}
+                // First, so that nothing is taken in after the end
+                biased;
                 _ = unwanted => {}
+                () = task => {}
             }
         });
     });

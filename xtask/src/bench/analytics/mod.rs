@@ -151,9 +151,9 @@ async fn measure(args: &Args, place: &Place<'_>, brute: &Brute) -> Result<()> {
         fill(args, place, there, size)?;
         there = size;
         let server = place.server()?;
-        let mut admin = log_in(server.address()).await?;
+        let admin = log_in(server.address()).await?;
         let load = Load { address: server.address(), time: args.time() };
-        questions::ask(args, &load, name, &mut admin, brute, size).await?;
+        questions::ask(args, &load, name, &admin, brute, size).await?;
         server.stop()?;
     }
     println!("\nbeside {there} events:");

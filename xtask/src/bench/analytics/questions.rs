@@ -6,6 +6,7 @@ use super::{Args, Brute, asked};
 use crate::{
     bench::load::Load,
     http::{Caller, request},
+    server::log_in,
 };
 
 struct Question {
@@ -78,7 +79,7 @@ pub(super) async fn ask(
     args: &Args,
     load: &Load,
     database: &str,
-    admin: &mut Caller,
+    admin: &Caller,
     brute: &Brute,
     size: u64,
 ) -> Result<()> {
@@ -107,7 +108,9 @@ pub(super) async fn ask(
             println!("  first error: {error}");
         }
     }
-    agree(args, database, admin, brute, size).await
+    // The connection of before has been idle for long, and may be closed
+    let mut admin = log_in(load.address).await?;
+    agree(args, database, &mut admin, brute, size).await
 }
 
 /// Whether answers say the same as the facts.

@@ -194,4 +194,6 @@ async fn a_page_connects_resumes_after_a_restart_and_shows_every_event() {
     let newest = browser.evaluate("document.querySelector('#events td').textContent").await;
     assert_eq!(newest, (before + seen).to_string());
     browser.screenshot().await;
+    let fits = "document.documentElement.scrollWidth <= document.documentElement.clientWidth";
+    assert_eq!(browser.evaluate(fits).await, true, "the page is no wider than its window");
 }

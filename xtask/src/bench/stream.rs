@@ -1,5 +1,7 @@
 //! The live stream: many connections that see every event, and many that come back at once.
 
+mod stalled;
+
 use std::{
     cell::RefCell,
     net::SocketAddr,
@@ -43,6 +45,12 @@ pub(super) struct Args {
     /// Length of each measurement
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
+    /// Readers that never read, first that many WebSockets, then that many streams of server-sent events; 0 leaves it out
+    #[arg(long, default_value_t = 5)]
+    stalled: usize,
+    /// Reports per second while they are there
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    stalled_rate: u32,
     /// Where the data goes
     #[arg(long, default_value = "target/bench")]
     dir: PathBuf,
@@ -53,15 +61,57 @@ struct Plan {
     connections: usize,
     rates: Vec<u32>,
     time: Duration,
+    stalled: usize,
+    stalled_rate: u32,
 }
 
 /// `cargo xtask bench stream`.
 pub(super) fn run(args: &Args) -> Result<()> {
     let (program, dir, runtime) = super::prepare(&args.dir)?;
     let rates = args.rates.iter().copied().filter(|rate| *rate > 0).collect();
-    let plan = Plan { connections: args.connections.max(1), rates, time: Duration::from_secs(args.seconds) };
+    let plan = Plan {
+        connections: args.connections.max(1),
+        rates,
+        time: Duration::from_secs(args.seconds),
+        stalled: args.stalled,
+        stalled_rate: args.stalled_rate,
+    };
     println!("{}", super::machine(dir.path()));
     runtime.block_on(measure(&program, dir.path(), &plan))
+}
+
+/// Who makes things happen, and since when the clock runs.
+struct Load {
+    caller: Caller,
+    lease: String,
+    start: Instant,
+    sent: u64,
+}
+
+impl Load {
+    /// So many reports a second for as long as is wanted.
+    async fn run(&mut self, rate: u32, wanted: impl Fn() -> bool) -> Result<()> {
+        let mut due = Instant::now();
+        while wanted() && !interrupted() {
+            // What is due by now goes in one request, as a runtime would send it
+            let mut reports = Vec::new();
+            while due <= Instant::now() && reports.len() < 200 {
+                self.sent += 1;
+                let id = format!("s-{}-{}", self.start.elapsed().as_micros(), self.sent);
+                reports.push(json!({
+                    "request_id": id, "tokens": 150, "cost_microdollars": 1, "model": "gpt-4o", "provider": "openai",
+                }));
+                due += Duration::from_secs(1) / rate;
+            }
+            if reports.is_empty() {
+                sleep(due - Instant::now()).await;
+                continue;
+            }
+            let body = json!({"lease_id": self.lease, "reports": reports});
+            self.caller.expect("POST", "budget/report/batch", Some(&body)).await?;
+        }
+        Ok(())
+    }
 }
 
 /// What all connections have got together.
@@ -133,29 +183,11 @@ async fn rates_and_returns(server: &Server, plan: &Plan) -> Result<()> {
         "{:>10} {:>12} {:>14} {:>9} {:>9} {:>9} {:>8}   request-to-client; the commit is in it",
         "reports/s", "events/s", "deliveries/s", "p50 ms", "p99 ms", "max ms", "cut off"
     );
-    let mut next = 0_u64;
+    let mut load = Load { caller, lease, start, sent: 0 };
     for rate in &plan.rates {
         got.borrow_mut().reset();
         let from = Instant::now();
-        let mut due = from;
-        while from.elapsed() < plan.time && !interrupted() {
-            // What is due by now goes in one request, as a runtime would send it
-            let mut reports = Vec::new();
-            while due <= Instant::now() && reports.len() < 200 {
-                next += 1;
-                let id = format!("s-{}-{next}", start.elapsed().as_micros());
-                reports.push(json!({
-                    "request_id": id, "tokens": 150, "cost_microdollars": 1, "model": "gpt-4o", "provider": "openai",
-                }));
-                due += Duration::from_secs(1) / *rate;
-            }
-            if reports.is_empty() {
-                sleep(due - Instant::now()).await;
-                continue;
-            }
-            let body = json!({"lease_id": lease, "reports": reports});
-            caller.expect("POST", "budget/report/batch", Some(&body)).await?;
-        }
+        load.run(*rate, || from.elapsed() < plan.time).await?;
         // What is on its way
         sleep(Duration::from_secs(2)).await;
         let mut got = got.borrow_mut();
@@ -177,7 +209,10 @@ async fn rates_and_returns(server: &Server, plan: &Plan) -> Result<()> {
         "{:.1} KiB of memory a connection after all that; targets: >= 300000 deliveries/s, p99 <= 100 ms at 20 events/s, <= 20 KiB",
         (full.saturating_sub(before)) as f64 / 1024.0 / plan.connections as f64
     );
-    come_back(address, &token, &mut caller, &lease).await
+    if plan.stalled > 0 {
+        stalled::measure(address, &token, plan, &mut load, &got).await?;
+    }
+    come_back(address, &token, &mut load.caller, &load.lease).await
 }
 
 /// Everybody comes back at once and wants what was missed.
@@ -305,6 +340,11 @@ impl Connection {
     /// Opens it and waits until it is subscribed, after `since` if that is given.
     async fn open(address: SocketAddr, token: &str, since: Option<&str>) -> Result<Self> {
         let stream = timeout(PATIENCE, TcpStream::connect(address)).await??;
+        Self::over(stream, address, token, since).await
+    }
+
+    /// The same over a connection that is open.
+    async fn over(stream: TcpStream, address: SocketAddr, token: &str, since: Option<&str>) -> Result<Self> {
         let mut connection = Self { stream, buffer: Vec::with_capacity(2 << 10), cursor: String::new() };
         let request = format!(
             "GET /ws HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\

@@ -6,13 +6,13 @@
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program for people; it stops at the first surprise")]
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use analytics::CallStatus;
 use kernel::time::ManualClock;
 use kernel::{AgentId, Clock, Money, SystemClock};
 use ledger::Spending;
 use persistence::{EventFacts, Folding, Item, Pipeline, PipelineOptions, Store, StoreOptions};
+use tokio::time::Instant;
 
 /// Events in one request.
 const BATCH: i64 = 500;

@@ -135,10 +135,10 @@ impl Writing {
 impl Drop for Writing {
     fn drop(&mut self) {
         let undone = self.with(|connection| {
-            let over = connection.is_autocommit();
-            Ok(if !over {
+            if !connection.is_autocommit() {
                 connection.execute_batch("ROLLBACK")?;
-            })
+            }
+            Ok(())
         });
         if let Err(error) = undone {
             tracing::warn!(error = &error as &dyn std::error::Error, "a transaction could not be rolled back");

@@ -365,6 +365,7 @@ impl Db {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(5))
+            .statement_cache_capacity(256)
             .pragma("cache_size", "-65536")
             // A task of its own does that
             .pragma("wal_autocheckpoint", "0")

@@ -81,4 +81,8 @@
     events.prepend(line);
     while (events.childElementCount > MOST_ROWS) events.lastElementChild.remove();
   }
+
+  // Only now does the button do anything
+  document.getElementById("connect").disabled = false;
+  show("state", "not connected");
 })();

@@ -35,6 +35,7 @@ const STEPS: &[Step] = steps! {
     6 "0006_states_alerts";
     7 "0007_rollup_extra";
     8 "0008_rollup_agents";
+    9 "0009_quarter_sums";
 };
 
 /// The steps in one dialect. Each runs in a transaction; sqlx keeps their checksums and, on PostgreSQL, takes an

@@ -85,6 +85,11 @@ impl Rows {
         pieces
     }
 
+    /// The rows, one after the other.
+    pub(crate) fn each(&self) -> impl Iterator<Item = &[Value]> {
+        self.cells.chunks_exact(self.columns().max(1))
+    }
+
     pub(crate) fn into_cells(self) -> Vec<Value> {
         self.cells
     }

@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::StoreError;
 use crate::db::Value;
+use crate::rows::Rows;
 
 /// Statements that stay prepared: each of the set-based ones in several sizes.
 const PREPARED: usize = 512;
@@ -110,6 +111,21 @@ impl Writing {
     /// Runs a statement; returns how many rows it changed.
     pub(crate) fn run(&self, sql: &str, args: &[Value]) -> Result<u64, StoreError> {
         self.within(|connection| Ok(bound(connection, sql, args)?.raw_execute()? as u64))
+    }
+
+    /// Runs a statement for each of the rows; returns how many it changed.
+    pub(crate) fn run_each(&self, sql: &str, rows: &Rows) -> Result<u64, StoreError> {
+        self.within(|connection| {
+            let mut statement = connection.prepare_cached(sql)?;
+            let mut changed = 0;
+            for row in rows.each() {
+                for (index, value) in row.iter().enumerate() {
+                    statement.raw_bind_parameter(index + 1, value)?;
+                }
+                changed += statement.raw_execute()? as u64;
+            }
+            Ok(changed)
+        })
     }
 
     /// Makes it durable.

@@ -114,7 +114,7 @@ pub(crate) async fn assert_shorter_sums(t: &TestStore) {
     let everywhere = if t.store.backend() == Backend::Sqlite { 0 } else { 1 };
     for (table, names, first) in [
         ("rollup_overall", ["provider", "model", "status"].as_slice(), everywhere),
-        ("rollup_agents", &["agent_id", "status"], 1),
+        ("rollup_agents", &["agent_id", "status"], everywhere),
     ] {
         let key = |of: &str| names.iter().map(|name| format!("{of}.{name}")).collect::<Vec<_>>();
         let line = |key: &[String], of: &str, sums: &str| {
@@ -126,15 +126,18 @@ pub(crate) async fn assert_shorter_sums(t: &TestStore) {
         let kept = line(
             &key("o"),
             "o",
-            "o.requests || ' ' || o.input_tokens || ' ' || o.output_tokens || ' ' || o.usd || ' ' || o.nanos",
+            "o.requests || ' ' || o.input_tokens || ' ' || o.output_tokens || ' ' || \
+             (o.usd + o.nanos / 1000000000) || ' ' || (o.nanos % 1000000000)",
         );
         let summed = line(
             &key("s"),
             "r",
             "SUM(r.requests) || ' ' || SUM(r.input_tokens) || ' ' || SUM(r.output_tokens) || ' ' || \
-             SUM(r.cost / 1000000000) || ' ' || SUM(r.cost % 1000000000)",
+             CAST(SUM(r.cost / 1000000000) + DIV AS BIGINT) || ' ' || (SUM(r.cost % 1000000000) % 1000000000)",
         );
-        let group = key("s").join(", ");
+        // Whole dollars of the rest: a sum is a number with a fraction on PostgreSQL
+        let whole = "CAST(SUM(r.cost % 1000000000) AS BIGINT) / 1000000000";
+        let (summed, group) = (summed.replace("DIV", whole), key("s").join(", "));
         let kept = t.texts(&format!("{kept} FROM {table} o WHERE o.requests <> 0 ORDER BY line")).await;
         let summed = format!(
             "{summed} FROM rollups r JOIN series s ON s.no = r.series_no WHERE r.level >= {first} \
@@ -388,6 +391,16 @@ on_both_backends! {
         assert!(check.wrong_count > 50 && check.facts == 50, "{check:?}");
         assert!(!t.store.check_rollups(true).await.expect("repaired").is_ok());
         assert_eq!(cells(&t).await, before);
+        assert_agree(&t).await;
+        t.execute(
+            "UPDATE rollup_agents SET requests = requests + 1; DELETE FROM rollup_overall WHERE level = 2; \
+             INSERT INTO rollup_overall SELECT 1, 0, 'p', 'm', 'completed', 1, 1, 1, 1, 1",
+        )
+        .await;
+        let check = t.store.check_rollups(false).await.expect("checked");
+        let wrong: Vec<_> = check.wrong.iter().map(|cell| (cell.what, cell.series)).collect();
+        assert!(wrong.contains(&("sums of agents", None)) && wrong.contains(&("sums over all agents", None)), "{wrong:?}");
+        t.store.check_rollups(true).await.expect("repaired");
         assert_agree(&t).await;
         t.execute("DELETE FROM rollups; DELETE FROM rollup_sketches").await;
         t.store.check_rollups(true).await.expect("repaired");

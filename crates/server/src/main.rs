@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Of this program and of the embedded database within it, which both make many small allocations on several threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     server::cli::main()
 }

@@ -6,9 +6,10 @@ use analytics::{Folded, Level};
 use kernel::{Money, Timestamp};
 
 use super::calls::Image;
+use super::series::{SeriesKey, key_from_row};
 use crate::db::{args, statements};
 use crate::rows::Rows;
-use crate::{StoreError, Work};
+use crate::{Backend, StoreError, Work};
 
 /// What is added to one cell, or taken from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +48,11 @@ impl Delta {
 
 /// What a batch does to the roll-ups. Ordered, so that all who write do it in one order.
 #[derive(Debug, Default)]
-pub(super) struct Cells(BTreeMap<(Level, Timestamp, i64), Delta>);
+pub(super) struct Cells {
+    deltas: BTreeMap<(Level, Timestamp, i64), Delta>,
+    /// The series in them; `None` where a fact was told of under names that the series does not have.
+    series: BTreeMap<i64, Option<SeriesKey>>,
+}
 
 impl Cells {
     /// A fact was one thing and is another.
@@ -72,16 +77,60 @@ impl Cells {
     }
 
     fn each(&mut self, image: &Image, folded: &Folded, mut change: impl FnMut(&mut Delta)) {
+        let renamed = image.extras.provider.is_some();
+        self.series.entry(image.series_no).or_insert_with(|| (!renamed).then(|| image.key.clone()));
         for level in Level::ALL {
             let start = level.floor(image.occurred_at);
             if start < folded.until(level) {
-                change(self.0.entry((level, start, image.series_no)).or_default());
+                change(self.deltas.entry((level, start, image.series_no)).or_default());
             }
         }
     }
 }
 
+/// What is added to sums over several cells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sum {
+    counts: [i64; 3],
+    cost: i128,
+}
+
+impl Sum {
+    fn add(&mut self, delta: &Delta) {
+        let counts = [delta.requests, delta.input, delta.output];
+        self.counts.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+        self.cost += delta.cost;
+    }
+
+    /// In dollars and what is left, which is never negative.
+    fn cells(&self, rows: &mut Rows) {
+        const DOLLAR: i128 = 1_000_000_000;
+        let [usd, nanos] = [self.cost.div_euclid(DOLLAR), self.cost.rem_euclid(DOLLAR)];
+        for figure in self.counts.into_iter().chain([usd, nanos].map(|part| i64::try_from(part).unwrap_or(0))) {
+            rows.int(figure);
+        }
+    }
+}
+
 statements! {
+    NAMES = "SELECT s.no, s.agent_id, s.owner_id, s.project_id, s.provider, s.provider_key_id, s.model, s.status \
+        FROM series AS s WHERE s.no IN (SELECT {int 0} FROM {rows})";
+    /// Over all agents, of quarters of an hour.
+    ADD_OVERALL = "INSERT INTO rollup_overall (level, bucket_start, provider, model, status, requests, input_tokens, \
+        output_tokens, usd, nanos) SELECT {int 0}, {int 1}, {text 2}, {text 3}, {text 4}, {int 5}, {int 6}, {int 7}, \
+        {int 8}, {int 9} FROM {rows} WHERE true ON CONFLICT (level, bucket_start, provider, model, status) DO UPDATE SET \
+        requests = rollup_overall.requests + excluded.requests, \
+        input_tokens = rollup_overall.input_tokens + excluded.input_tokens, \
+        output_tokens = rollup_overall.output_tokens + excluded.output_tokens, \
+        usd = rollup_overall.usd + excluded.usd, nanos = rollup_overall.nanos + excluded.nanos";
+    /// Of each agent, of quarters of an hour.
+    ADD_AGENTS = "INSERT INTO rollup_agents (level, bucket_start, agent_id, status, requests, input_tokens, \
+        output_tokens, usd, nanos) SELECT {int 0}, {int 1}, {int 2}, {text 3}, {int 4}, {int 5}, {int 6}, {int 7}, {int 8} \
+        FROM {rows} WHERE true ON CONFLICT (level, bucket_start, agent_id, status) DO UPDATE SET \
+        requests = rollup_agents.requests + excluded.requests, \
+        input_tokens = rollup_agents.input_tokens + excluded.input_tokens, \
+        output_tokens = rollup_agents.output_tokens + excluded.output_tokens, \
+        usd = rollup_agents.usd + excluded.usd, nanos = rollup_agents.nanos + excluded.nanos";
     /// Sums stay within the range of the books, whatever clients say: beyond it they stand still.
     ADD = "INSERT INTO rollups (level, bucket_start, series_no, requests, input_tokens, output_tokens, cost, min_cost, \
         max_cost) SELECT {int 0}, {int 1}, {int 2}, {int 3}, {int 4}, {int 5}, {int 6}, {int 7}, {int 8} FROM {rows} \
@@ -134,6 +183,9 @@ pub(super) fn hot_statements() -> Vec<(&'static str, &'static crate::db::Sql)> {
         ("EMPTY", &*EMPTY),
         ("EXTREMES", &*EXTREMES),
         ("EXTREMES_ABOVE", &*EXTREMES_ABOVE),
+        ("NAMES", &*NAMES),
+        ("ADD_OVERALL", &*ADD_OVERALL),
+        ("ADD_AGENTS", &*ADD_AGENTS),
     ]
 }
 
@@ -143,7 +195,7 @@ impl Work {
         let bounded = |cost: i128| i64::try_from(cost.clamp(-i128::from(most), i128::from(most))).unwrap_or(0);
         let (mut add, mut take, mut touched) = (Rows::new(), Rows::new(), Rows::new());
         let mut extremes: [Rows; 4] = Default::default();
-        for ((level, start, series), delta) in &cells.0 {
+        for ((level, start, series), delta) in &cells.deltas {
             let sums = [delta.requests, delta.input, delta.output, bounded(delta.cost)];
             let into = |rows: &mut Rows, sums: [i64; 4]| {
                 rows.row().int(level.number()).int(start.millis()).int(*series);
@@ -173,10 +225,51 @@ impl Work {
                 self.tx.run(sql, args![rows.finish()]).await?;
             }
         }
+        if self.tx.backend() == Backend::Sqlite {
+            self.write_quarter_sums(&cells).await?;
+        }
         // From short cells to long ones, which take theirs from them
         for (level, rows) in extremes.into_iter().enumerate() {
             if !rows.is_empty() {
                 self.tx.run(if level == 0 { &EXTREMES } else { &EXTREMES_ABOVE }, args![rows.finish()]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The sums over several cells that the embedded database keeps for quarters of an hour; for longer ones its triggers do.
+    async fn write_quarter_sums(&mut self, cells: &Cells) -> Result<(), StoreError> {
+        let mut unnamed = Rows::new();
+        for (no, _) in cells.series.iter().filter(|(_, key)| key.is_none()) {
+            unnamed.row().int(*no);
+        }
+        let mut named: BTreeMap<i64, SeriesKey> = BTreeMap::new();
+        if !unnamed.is_empty() {
+            for row in self.tx.rows(&NAMES, args![unnamed.finish()]).await? {
+                named.insert(row.int(0)?, key_from_row(&row, 1)?);
+            }
+        }
+        let mut overall: BTreeMap<(Timestamp, &str, &str, &str), Sum> = BTreeMap::new();
+        let mut agents: BTreeMap<(Timestamp, i64, &str), Sum> = BTreeMap::new();
+        let quarters = cells.deltas.iter().filter(|((level, ..), _)| *level == Level::Quarter);
+        for ((_, start, series), delta) in quarters {
+            let key = cells.series.get(series).and_then(Option::as_ref).or_else(|| named.get(series));
+            let key = key.ok_or_else(|| StoreError::Corrupt(format!("there is no series {series}")))?;
+            let SeriesKey { agent, provider, model, status, .. } = key;
+            overall.entry((*start, provider, model, status.as_str())).or_default().add(delta);
+            agents.entry((*start, agent.0, status.as_str())).or_default().add(delta);
+        }
+        let (mut add_overall, mut add_agents) = (Rows::new(), Rows::new());
+        let level = Level::Quarter.number();
+        for ((start, provider, model, status), sum) in overall.into_iter().filter(|(_, sum)| *sum != Sum::default()) {
+            sum.cells(add_overall.row().int(level).int(start.millis()).text(provider).text(model).text(status));
+        }
+        for ((start, agent, status), sum) in agents.into_iter().filter(|(_, sum)| *sum != Sum::default()) {
+            sum.cells(add_agents.row().int(level).int(start.millis()).int(agent).text(status));
+        }
+        for (sql, rows) in [(&ADD_OVERALL, add_overall), (&ADD_AGENTS, add_agents)] {
+            if !rows.is_empty() {
+                self.tx.run(sql, args![rows.finish()]).await?;
             }
         }
         Ok(())

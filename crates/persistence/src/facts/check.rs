@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use analytics::{Level, Sketch};
 use kernel::{Money, Timestamp};
 
+use super::check_sums::compare_sums;
 use super::sketches::sketch;
 use crate::balance::{exact, saturated};
 use crate::db::{Row, Tx, args, statements};
@@ -32,6 +33,13 @@ impl RollupCheck {
     pub const fn is_ok(&self) -> bool {
         self.wrong_count == 0
     }
+
+    pub(super) fn add(&mut self, wrong: WrongCell) {
+        self.wrong_count += 1;
+        if self.wrong.len() < 100 {
+            self.wrong.push(wrong);
+        }
+    }
 }
 
 /// A cell that is not what the facts say.
@@ -41,9 +49,9 @@ pub struct WrongCell {
     pub level: Level,
     /// Where it begins.
     pub start: Timestamp,
-    /// Of which series.
-    pub series: i64,
-    /// `sums` or `sketch`.
+    /// Of which series; `None`: of several.
+    pub series: Option<i64>,
+    /// What of it: `sums`, `sketch`, …
     pub what: &'static str,
 }
 
@@ -57,6 +65,10 @@ statements! {
         ORDER BY r.bucket_start LIMIT 1";
     NEXT_SKETCH = "SELECT k.bucket_start FROM rollup_sketches AS k WHERE k.level = $1 AND k.bucket_start >= $2 \
         ORDER BY k.bucket_start LIMIT 1";
+    NEXT_OVERALL = "SELECT o.bucket_start FROM rollup_overall AS o WHERE o.level = $1 AND o.bucket_start >= $2 \
+        AND o.requests <> 0 ORDER BY o.bucket_start LIMIT 1";
+    NEXT_AGENTS = "SELECT o.bucket_start FROM rollup_agents AS o WHERE o.level = $1 AND o.bucket_start >= $2 \
+        AND o.requests <> 0 ORDER BY o.bucket_start LIMIT 1";
     FROM_FACTS = "SELECT f.series_no, (f.occurred_at / 900000) * 900000, COUNT(*), \
         CAST(SUM(f.input_tokens) AS BIGINT), CAST(SUM(f.output_tokens) AS BIGINT), \
         CAST(SUM(f.cost / 1000000000) AS BIGINT), CAST(SUM(f.cost % 1000000000) AS BIGINT), MIN(f.cost), MAX(f.cost) \
@@ -84,6 +96,8 @@ pub(super) fn hot_statements() -> Vec<(&'static str, &'static crate::db::Sql)> {
         ("NEXT_FACT", &*NEXT_FACT),
         ("NEXT_CELL", &*NEXT_CELL),
         ("NEXT_SKETCH", &*NEXT_SKETCH),
+        ("NEXT_OVERALL", &*NEXT_OVERALL),
+        ("NEXT_AGENTS", &*NEXT_AGENTS),
         ("FROM_FACTS", &*FROM_FACTS),
         ("FIGURES", &*FIGURES),
         ("CELLS", &*CELLS),
@@ -144,8 +158,9 @@ impl Store {
         let mut first = BTreeSet::new();
         first.extend(next(tx.row(&NEXT_FACT, args![from]).await?)?);
         for level in [Level::Quarter, Level::Hour, Level::Day] {
-            first.extend(next(tx.row(&NEXT_CELL, args![level.number(), from]).await?)?);
-            first.extend(next(tx.row(&NEXT_SKETCH, args![level.number(), from]).await?)?);
+            for question in [&NEXT_CELL, &NEXT_SKETCH, &NEXT_OVERALL, &NEXT_AGENTS] {
+                first.extend(next(tx.row(question, args![level.number(), from]).await?)?);
+            }
         }
         let Some(day) = first.first().map(|at| Level::Day.floor(*at)) else { return Ok(None) };
         let end = Level::Day.end(day);
@@ -168,6 +183,7 @@ impl Store {
             let until = head.until[level as usize];
             let expected = coarser(&quarters, level, until);
             compare_cells(&mut tx, level, (day, end), &expected, repair, check).await?;
+            compare_sums(&mut tx, level, (day, end), repair, check).await?;
         }
         for (expected, level) in sketches.iter().zip([Level::Hour, Level::Day]) {
             compare_sketches(&mut tx, level, (day, end), expected, repair, check).await?;
@@ -188,8 +204,9 @@ impl Store {
         let (mut tx, head) = self.begin_check(repair).await?;
         let mut first = BTreeSet::new();
         for level in [Level::Day, Level::Month] {
-            first.extend(next(tx.row(&NEXT_CELL, args![level.number(), from]).await?)?);
-            first.extend(next(tx.row(&NEXT_SKETCH, args![level.number(), from]).await?)?);
+            for question in [&NEXT_CELL, &NEXT_SKETCH, &NEXT_OVERALL, &NEXT_AGENTS] {
+                first.extend(next(tx.row(question, args![level.number(), from]).await?)?);
+            }
         }
         let Some(month) = first.first().map(|at| Level::Month.floor(*at)) else { return Ok(None) };
         let end = Level::Month.end(month);
@@ -197,6 +214,7 @@ impl Store {
         let days: Cells = rows.iter().map(cell_from).collect::<Result<_, _>>()?;
         let expected = coarser(&days, Level::Month, head.until[Level::Month as usize]);
         compare_cells(&mut tx, Level::Month, (month, end), &expected, repair, check).await?;
+        compare_sums(&mut tx, Level::Month, (month, end), repair, check).await?;
         let mut sketches = Sketches::default();
         for ((_, series), (costs, latencies)) in read_sketches(&mut tx, Level::Day, (month, end)).await? {
             let sum = sketches.entry((month, series)).or_default();
@@ -251,10 +269,7 @@ fn note<T: PartialEq>(
     let mut sound = true;
     for key in keys.into_iter().filter(|key| expected.get(key) != stored.get(key)) {
         sound = false;
-        check.wrong_count += 1;
-        if check.wrong.len() < 100 {
-            check.wrong.push(WrongCell { level, start: key.0, series: key.1, what });
-        }
+        check.add(WrongCell { level, start: key.0, series: Some(key.1), what });
     }
     sound
 }

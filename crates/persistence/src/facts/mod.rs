@@ -7,6 +7,7 @@
 //! | `fact_ids` | the names a fact goes by, for dedupe and for the meeting of an event with the report of the same call |
 //! | `fact_extras` | what few facts have: errors, trace ids, tags, … |
 //! | `rollups` | sums over the facts of a series in a quarter of an hour, an hour, a day, a month (of UTC) |
+//! | `rollup_overall`, `rollup_agents` | sums of those over several series, for what is asked of all agents or of agents as a whole |
 //! | `rollup_sketches` | how cost and latency are distributed, for quantiles |
 //! | `rollup_head` | how far the coarser levels and the sketches are |
 //!
@@ -27,6 +28,7 @@
 mod calls;
 mod cells;
 mod check;
+mod check_sums;
 mod fold;
 mod load;
 mod read;

@@ -5,8 +5,8 @@
 //! than a quarter of an hour at each end of a range is read fact by fact.
 //!
 //! What is asked of providers, models and outcomes alone, of everybody, is answered from sums over all agents
-//! (`rollup_overall`), what is asked of agents alone from sums of each agent (`rollup_agents`); the database keeps both
-//! beside the roll-ups.
+//! (`rollup_overall`), what is asked of agents alone from sums of each agent (`rollup_agents`); both are kept beside the
+//! roll-ups.
 //!
 //! Who may not see everything sees the facts of agents they own now; a filter narrows that further and never widens it.
 

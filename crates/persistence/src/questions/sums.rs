@@ -72,7 +72,7 @@ impl Inquiry {
         let (mut shorter, mut short) = (Vec::new(), Of::Cells);
         if let Some(sums) = Sums::over(filter, by) {
             let backend = self.tx.backend();
-            (shorter, cells) = cells.into_iter().partition(|(_, piece)| sums.has(backend, piece));
+            (shorter, cells) = cells.into_iter().partition(|(_, piece)| Sums::has(backend, piece));
             short = Of::Sums(sums);
         }
         let mut groups: BTreeMap<(usize, Vec<Key>), Measures> = BTreeMap::new();
@@ -172,10 +172,10 @@ impl Sums {
         }
     }
 
-    /// Whether there are sums of the piece: of a quarter of an hour only those over all agents, and not on PostgreSQL.
-    fn has(self, backend: Backend, piece: &Piece) -> bool {
+    /// Whether there are sums of the piece: of quarters of an hour not on PostgreSQL.
+    const fn has(backend: Backend, piece: &Piece) -> bool {
         match piece {
-            Piece::Cells { level: Level::Quarter, .. } => self == Self::Overall && backend == Backend::Sqlite,
+            Piece::Cells { level: Level::Quarter, .. } => matches!(backend, Backend::Sqlite),
             Piece::Cells { .. } => true,
             Piece::Facts { .. } => false,
         }
@@ -190,9 +190,23 @@ fn question_of_sums(
     by: &[Dimension],
     pieces: &[Numbered],
 ) -> (Arc<str>, Vec<Value>) {
-    let columns = columns_of("piece.bucket", by);
+    // Where it is one range of one outcome, as it often is, rows need not be sorted by either
+    let one_range = pieces.iter().all(|(bucket, _)| *bucket == 0) && !by.is_empty();
+    let one_status = filter.status.is_some() && !by.is_empty() && !by.contains(&Dimension::Status);
+    let columns: Vec<&str> = by.iter().map(|dimension| column(*dimension)).collect();
+    let mut keys = columns.clone();
+    if !one_range {
+        keys.insert(0, "piece.bucket");
+    }
+    if !one_status {
+        keys.push("s.status");
+    }
     let mut text = Text::new(backend);
-    text.with_pieces(pieces).push(" SELECT ").push(&columns);
+    text.with_pieces(pieces).push(" SELECT ").push(if one_range { "CAST(0 AS BIGINT)" } else { "piece.bucket" });
+    for column in columns {
+        text.push(", ").push(column);
+    }
+    text.push(if one_status { ", MIN(s.status)" } else { ", s.status" });
     for name in ["requests", "input_tokens", "output_tokens", "usd", "nanos"] {
         text.push(&format!(", CAST(SUM(s.{name}) AS BIGINT)"));
     }
@@ -211,7 +225,7 @@ fn question_of_sums(
             text.push(" OFFSET 0) AS s").series_of(filter, " WHERE ");
         }
     }
-    text.push(" GROUP BY ").push(&columns);
+    text.push(" GROUP BY ").push(&keys.join(", "));
     text.finish()
 }
 

@@ -78,7 +78,8 @@ async fn check_rollups(store: &Store, repair: bool) -> Result<String, Failure> {
         return Ok(format!("analytics ok: {facts} facts, {cells} sums and sketches"));
     }
     let line = |cell: &WrongCell| {
-        format!("{} of series {}, {:?} from {}", cell.what, cell.series, cell.level, cell.start.to_rfc3339())
+        let series = cell.series.map_or_else(String::new, |series| format!(" of series {series}"));
+        format!("{}{series}, {:?} from {}", cell.what, cell.level, cell.start.to_rfc3339())
     };
     let shown: Vec<String> = wrong.iter().map(line).collect();
     Err(format!("the sums do not agree with the facts, {wrong_count} differences:\n{}", shown.join("\n")).into())

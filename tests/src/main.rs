@@ -11,6 +11,7 @@ mod books;
 mod canary;
 mod caps;
 mod client;
+mod commands;
 mod control;
 mod crash;
 mod day;

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use kernel::{Clock, Secret, SystemClock, SystemEntropy};
-use persistence::{AuditActor, AuditRecord, Store};
+use persistence::{AuditActor, AuditRecord, SettingsOf, Store};
+use settings::Settings;
 
 use super::{Failure, print};
 use crate::bootstrap;
@@ -71,12 +72,12 @@ pub(super) async fn run(command: Command, loaded: Loaded) -> Result<(), Failure>
         migrate(&loaded.config, &store).await?;
         match command {
             Command::CreateUser(user) => {
-                let (password, generated) = user.password.find()?;
+                let (password, generated) = user.password.find(&store).await?;
                 let id = create_user(&store, &loaded, &user, &password).await?;
                 said(&format!("created {id} ({})", user.email), generated.then_some(&password))
             }
             Command::ResetPassword(reset) => {
-                let (password, generated) = reset.password.find()?;
+                let (password, generated) = reset.password.find(&store).await?;
                 reset_password(&store, &loaded, &reset, &password).await?;
                 said(&format!("the password of {} is changed", reset.email), generated.then_some(&password))
             }
@@ -94,14 +95,16 @@ fn said(what: &str, generated: Option<&Secret<String>>) -> Result<(), Failure> {
 
 impl Password {
     /// The password, and whether it was made here.
-    fn find(&self) -> Result<(Secret<String>, bool), Failure> {
+    async fn find(&self, store: &Store) -> Result<(Secret<String>, bool), Failure> {
         let Some(path) = &self.password_file else {
             return Ok((auth::password::random(&SystemEntropy), true));
         };
         let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         let password = Secret::new(text.trim_end_matches(['\r', '\n']).to_owned());
-        if !(8..=1_000).contains(&password.expose().chars().count()) {
-            return Err("a password must have 8 to 1000 characters".into());
+        // As long as everybody's must be who sets one over the API
+        let least = Settings::of_system(store.settings_of(&SettingsOf::System).await?).password_min_length();
+        if !(least..=1_000).contains(&password.expose().chars().count()) {
+            return Err(format!("a password must have {least} to 1000 characters").into());
         }
         Ok((password, false))
     }

@@ -36,6 +36,7 @@ const STEPS: &[Step] = steps! {
     7 "0007_rollup_extra";
     8 "0008_rollup_agents";
     9 "0009_quarter_sums";
+    10 "0010_sums_so_far";
 };
 
 /// The steps in one dialect. Each runs in a transaction; sqlx keeps their checksums and, on PostgreSQL, takes an

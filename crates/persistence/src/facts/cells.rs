@@ -7,6 +7,7 @@ use kernel::{Money, Timestamp};
 
 use super::calls::Image;
 use super::series::{SeriesKey, key_from_row};
+use super::so_far;
 use crate::db::{args, statements};
 use crate::rows::Rows;
 use crate::{Backend, StoreError, Work};
@@ -102,6 +103,10 @@ impl Sum {
         self.cost += delta.cost;
     }
 
+    fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// In dollars and what is left, which is never negative.
     fn cells(&self, rows: &mut Rows) {
         const DOLLAR: i128 = 1_000_000_000;
@@ -115,7 +120,7 @@ impl Sum {
 statements! {
     NAMES = "SELECT s.no, s.agent_id, s.owner_id, s.project_id, s.provider, s.provider_key_id, s.model, s.status \
         FROM series AS s WHERE s.no IN (SELECT {int 0} FROM {rows})";
-    /// Over all agents, of quarters of an hour.
+    /// Over all agents.
     ADD_OVERALL = "INSERT INTO rollup_overall (level, bucket_start, provider, model, status, requests, input_tokens, \
         output_tokens, usd, nanos) SELECT {int 0}, {int 1}, {text 2}, {text 3}, {text 4}, {int 5}, {int 6}, {int 7}, \
         {int 8}, {int 9} FROM {rows} WHERE true ON CONFLICT (level, bucket_start, provider, model, status) DO UPDATE SET \
@@ -123,7 +128,7 @@ statements! {
         input_tokens = rollup_overall.input_tokens + excluded.input_tokens, \
         output_tokens = rollup_overall.output_tokens + excluded.output_tokens, \
         usd = rollup_overall.usd + excluded.usd, nanos = rollup_overall.nanos + excluded.nanos";
-    /// Of each agent, of quarters of an hour.
+    /// Of each agent.
     ADD_AGENTS = "INSERT INTO rollup_agents (level, bucket_start, agent_id, status, requests, input_tokens, \
         output_tokens, usd, nanos) SELECT {int 0}, {int 1}, {int 2}, {text 3}, {int 4}, {int 5}, {int 6}, {int 7}, {int 8} \
         FROM {rows} WHERE true ON CONFLICT (level, bucket_start, agent_id, status) DO UPDATE SET \
@@ -225,9 +230,7 @@ impl Work {
                 self.tx.run(sql, args![rows.finish()]).await?;
             }
         }
-        if self.tx.backend() == Backend::Sqlite {
-            self.write_quarter_sums(&cells).await?;
-        }
+        self.write_sums(&cells).await?;
         // From short cells to long ones, which take theirs from them
         for (level, rows) in extremes.into_iter().enumerate() {
             if !rows.is_empty() {
@@ -237,34 +240,33 @@ impl Work {
         Ok(())
     }
 
-    /// The sums over several cells that the embedded database keeps for quarters of an hour; for longer ones its triggers do.
-    async fn write_quarter_sums(&mut self, cells: &Cells) -> Result<(), StoreError> {
-        let mut unnamed = Rows::new();
-        for (no, _) in cells.series.iter().filter(|(_, key)| key.is_none()) {
-            unnamed.row().int(*no);
+    /// The sums over several series that are not kept by triggers: of quarters of an hour, on the embedded database, and of
+    /// days and months as far as they are.
+    async fn write_sums(&mut self, cells: &Cells) -> Result<(), StoreError> {
+        let embedded = self.tx.backend() == Backend::Sqlite;
+        let added = cells.deltas.iter().filter_map(|((level, start, series), delta)| match level {
+            Level::Quarter => embedded.then_some((Level::Quarter.number(), *start, series, delta)),
+            _ => so_far(*level, *start).map(|(number, start)| (number, start, series, delta)),
+        });
+        let added: Vec<_> = added.collect();
+        if added.is_empty() {
+            return Ok(());
         }
-        let mut named: BTreeMap<i64, SeriesKey> = BTreeMap::new();
-        if !unnamed.is_empty() {
-            for row in self.tx.rows(&NAMES, args![unnamed.finish()]).await? {
-                named.insert(row.int(0)?, key_from_row(&row, 1)?);
-            }
-        }
-        let mut overall: BTreeMap<(Timestamp, &str, &str, &str), Sum> = BTreeMap::new();
-        let mut agents: BTreeMap<(Timestamp, i64, &str), Sum> = BTreeMap::new();
-        let quarters = cells.deltas.iter().filter(|((level, ..), _)| *level == Level::Quarter);
-        for ((_, start, series), delta) in quarters {
-            let key = cells.series.get(series).and_then(Option::as_ref).or_else(|| named.get(series));
+        let names = self.names_of_series(cells).await?;
+        let mut overall: BTreeMap<(i64, Timestamp, &str, &str, &str), Sum> = BTreeMap::new();
+        let mut agents: BTreeMap<(i64, Timestamp, i64, &str), Sum> = BTreeMap::new();
+        for (level, start, series, delta) in added {
+            let key = cells.series.get(series).and_then(Option::as_ref).or_else(|| names.get(series));
             let key = key.ok_or_else(|| StoreError::Corrupt(format!("there is no series {series}")))?;
             let SeriesKey { agent, provider, model, status, .. } = key;
-            overall.entry((*start, provider, model, status.as_str())).or_default().add(delta);
-            agents.entry((*start, agent.0, status.as_str())).or_default().add(delta);
+            overall.entry((level, start, provider, model, status.as_str())).or_default().add(delta);
+            agents.entry((level, start, agent.0, status.as_str())).or_default().add(delta);
         }
         let (mut add_overall, mut add_agents) = (Rows::new(), Rows::new());
-        let level = Level::Quarter.number();
-        for ((start, provider, model, status), sum) in overall.into_iter().filter(|(_, sum)| *sum != Sum::default()) {
+        for ((level, start, provider, model, status), sum) in overall.into_iter().filter(|(_, sum)| !sum.is_nothing()) {
             sum.cells(add_overall.row().int(level).int(start.millis()).text(provider).text(model).text(status));
         }
-        for ((start, agent, status), sum) in agents.into_iter().filter(|(_, sum)| *sum != Sum::default()) {
+        for ((level, start, agent, status), sum) in agents.into_iter().filter(|(_, sum)| !sum.is_nothing()) {
             sum.cells(add_agents.row().int(level).int(start.millis()).int(agent).text(status));
         }
         for (sql, rows) in [(&ADD_OVERALL, add_overall), (&ADD_AGENTS, add_agents)] {
@@ -273,5 +275,18 @@ impl Work {
             }
         }
         Ok(())
+    }
+
+    /// The names that series have which their facts were not told of under.
+    async fn names_of_series(&mut self, cells: &Cells) -> Result<BTreeMap<i64, SeriesKey>, StoreError> {
+        let mut unnamed = Rows::new();
+        for (no, _) in cells.series.iter().filter(|(_, key)| key.is_none()) {
+            unnamed.row().int(*no);
+        }
+        if unnamed.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let rows = self.tx.rows(&NAMES, args![unnamed.finish()]).await?;
+        rows.iter().map(|row| Ok((row.int(0)?, key_from_row(row, 1)?))).collect()
     }
 }

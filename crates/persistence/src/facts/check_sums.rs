@@ -7,6 +7,7 @@ use analytics::Level;
 use kernel::Timestamp;
 
 use super::check::{RollupCheck, WrongCell};
+use super::{DAY_SO_FAR, MONTH_SO_FAR};
 use crate::StoreError;
 use crate::balance::exact;
 use crate::db::{Backend, Row, Tx, args};
@@ -25,40 +26,70 @@ const ALL: [Sums; 2] = [
     Sums { table: "rollup_agents", names: &["agent_id", "status"], what: "sums of agents" },
 ];
 
-/// Tokens and requests, and the cost in nano-dollars.
+/// Which rows of such a table.
+#[derive(Clone, Copy)]
+enum Kept {
+    /// As long as the cells they are over.
+    Whole(Level),
+    /// Of the whole stretch that is compared, over cells of this level.
+    SoFar(Level, i64),
+}
+
+impl Kept {
+    const fn of(self) -> Level {
+        match self {
+            Self::Whole(level) | Self::SoFar(level, _) => level,
+        }
+    }
+
+    const fn number(self) -> i64 {
+        match self {
+            Self::Whole(level) => level.number(),
+            Self::SoFar(_, number) => number,
+        }
+    }
+
+    /// The beginning of the row that a cell `r` is part of.
+    const fn start(self) -> &'static str {
+        match self {
+            Self::Whole(_) => "r.bucket_start",
+            Self::SoFar(..) => "CAST($1 AS BIGINT)",
+        }
+    }
+}
+
+/// Requests and tokens, and the cost in nano-dollars.
 type Figures = ([i64; 3], i128);
 type Found = BTreeMap<(Timestamp, Vec<String>), Figures>;
 
 impl Sums {
     /// What is stored, and what the cells add up to.
-    fn questions(&self) -> [String; 2] {
+    fn questions(&self, kept: Kept) -> [String; 2] {
         let texts = |of: &str| {
             let text = |name: &&str| format!(", CAST({of}.{name} AS TEXT)");
             self.names.iter().map(text).collect::<String>()
         };
-        let range = |of: &str| format!("{of}.level = $1 AND {of}.bucket_start >= $2 AND {of}.bucket_start < $3");
-        let table = self.table;
         let stored = format!(
-            "SELECT o.bucket_start, o.requests, o.input_tokens, o.output_tokens, o.usd, o.nanos{} FROM {table} AS o \
-             WHERE {}",
+            "SELECT o.bucket_start, o.requests, o.input_tokens, o.output_tokens, o.usd, o.nanos{} FROM {} AS o \
+             WHERE o.level = {} AND o.bucket_start >= $1 AND o.bucket_start < $2",
             texts("o"),
-            range("o")
+            self.table,
+            kept.number()
         );
-        [stored, format!("SELECT r.bucket_start, {SUMMED}{} {}", texts("s"), self.from_cells(&range("r")))]
+        [stored, format!("SELECT {}, {SUMMED}{} {}", kept.start(), texts("s"), self.from_cells(kept))]
     }
 
     /// Makes them anew.
-    fn repairs(&self) -> [String; 2] {
-        let Self { table, names, .. } = self;
-        let names = names.join(", ");
-        let range = "level = $1 AND bucket_start >= $2 AND bucket_start < $3";
-        let cells = self.from_cells("r.level = $1 AND r.bucket_start >= $2 AND r.bucket_start < $3");
+    fn repairs(&self, kept: Kept) -> [String; 2] {
+        let (table, names, number) = (self.table, self.names.join(", "), kept.number());
         [
-            format!("DELETE FROM {table} WHERE {range}"),
+            format!("DELETE FROM {table} WHERE level = {number} AND bucket_start >= $1 AND bucket_start < $2"),
             format!(
                 "INSERT INTO {table} (level, bucket_start, requests, input_tokens, output_tokens, usd, nanos, {names}) \
-                 SELECT r.level, r.bucket_start, {SUMMED}, {} {cells}, r.level",
-                self.of_series()
+                 SELECT {number}, {}, {SUMMED}, {} {}",
+                kept.start(),
+                self.of_series(),
+                self.from_cells(kept)
             ),
         ]
     }
@@ -67,9 +98,12 @@ impl Sums {
         self.names.iter().map(|name| format!("s.{name}")).collect::<Vec<_>>().join(", ")
     }
 
-    fn from_cells(&self, range: &str) -> String {
+    fn from_cells(&self, kept: Kept) -> String {
+        let time = if matches!(kept, Kept::Whole(_)) { "r.bucket_start, " } else { "" };
         format!(
-            "FROM rollups AS r JOIN series AS s ON s.no = r.series_no WHERE {range} GROUP BY r.bucket_start, {}",
+            "FROM rollups AS r JOIN series AS s ON s.no = r.series_no \
+             WHERE r.level = {} AND r.bucket_start >= $1 AND r.bucket_start < $2 GROUP BY {time}{}",
+            kept.of().number(),
             self.of_series()
         )
     }
@@ -92,7 +126,7 @@ const SUMMED: &str = "CAST(SUM(r.requests) AS BIGINT), CAST(SUM(r.input_tokens) 
     CAST(SUM(r.output_tokens) AS BIGINT), CAST(SUM(r.cost / 1000000000) AS BIGINT), \
     CAST(SUM(r.cost % 1000000000) AS BIGINT)";
 
-/// Compares the sums of a level in `from..to` with its cells, which are right by then.
+/// Compares the sums over cells of a level in `from..to`, a day or a month, with the cells, which are right by then.
 pub(super) async fn compare_sums(
     tx: &mut Tx,
     level: Level,
@@ -100,13 +134,20 @@ pub(super) async fn compare_sums(
     repair: bool,
     check: &mut RollupCheck,
 ) -> Result<(), StoreError> {
-    if level == Level::Quarter && tx.backend() == Backend::Postgres {
-        return Ok(());
+    let mut all = Vec::new();
+    if level != Level::Quarter || tx.backend() == Backend::Sqlite {
+        all.push(Kept::Whole(level));
     }
-    for sums in &ALL {
+    // Days are looked at one by one first; of a month as far as it is, with the month
+    match (level, Level::Day.end(from) == to) {
+        (Level::Hour, true) => all.push(Kept::SoFar(Level::Hour, DAY_SO_FAR)),
+        (Level::Month, false) => all.push(Kept::SoFar(Level::Day, MONTH_SO_FAR)),
+        _ => {}
+    }
+    for (kept, sums) in all.iter().flat_map(|kept| ALL.iter().map(|sums| (*kept, sums))) {
         let mut found = Vec::with_capacity(2);
-        for question in sums.questions() {
-            let rows = tx.rows_of(Arc::from(question), args![level.number(), from, to]).await?;
+        for question in sums.questions(kept) {
+            let rows = tx.rows_of(Arc::from(question), args![from, to]).await?;
             found.push(sums.read(&rows)?);
         }
         let keys: BTreeSet<_> = found.iter().flat_map(BTreeMap::keys).collect();
@@ -117,8 +158,8 @@ pub(super) async fn compare_sums(
             check.add(WrongCell { level, start: key.0, series: None, what: sums.what });
         }
         if !sound && repair {
-            for statement in sums.repairs() {
-                tx.rows_of(Arc::from(statement), args![level.number(), from, to]).await?;
+            for statement in sums.repairs(kept) {
+                tx.rows_of(Arc::from(statement), args![from, to]).await?;
             }
         }
     }

@@ -12,6 +12,7 @@ use analytics::{Folded, Level};
 use kernel::{Money, Timestamp};
 
 use super::sketches::SketchDeltas;
+use super::so_far;
 use crate::balance::{exact, saturated};
 use crate::db::{args, statements};
 use crate::rows::Rows;
@@ -58,6 +59,23 @@ statements! {
         WHERE r.level = $1 AND r.bucket_start >= $2 AND r.bucket_start < $3 GROUP BY r.series_no";
     PUT = "INSERT INTO rollups (level, bucket_start, series_no, requests, input_tokens, output_tokens, cost, min_cost, \
         max_cost) SELECT {int 0}, {int 1}, {int 2}, {int 3}, {int 4}, {int 5}, {int 6}, {int 7}, {int 8} FROM {rows}";
+    /// From the sums that the triggers have made of the cells.
+    OVERALL_SO_FAR = "INSERT INTO rollup_overall (level, bucket_start, provider, model, status, requests, input_tokens, \
+        output_tokens, usd, nanos) SELECT CAST($1 AS BIGINT), CAST($2 AS BIGINT), o.provider, o.model, o.status, o.requests, \
+        o.input_tokens, o.output_tokens, o.usd, o.nanos FROM rollup_overall AS o WHERE o.level = $3 AND o.bucket_start = $4 \
+        ON CONFLICT (level, bucket_start, provider, model, status) DO UPDATE SET \
+        requests = rollup_overall.requests + excluded.requests, \
+        input_tokens = rollup_overall.input_tokens + excluded.input_tokens, \
+        output_tokens = rollup_overall.output_tokens + excluded.output_tokens, \
+        usd = rollup_overall.usd + excluded.usd, nanos = rollup_overall.nanos + excluded.nanos";
+    AGENTS_SO_FAR = "INSERT INTO rollup_agents (level, bucket_start, agent_id, status, requests, input_tokens, \
+        output_tokens, usd, nanos) SELECT CAST($1 AS BIGINT), CAST($2 AS BIGINT), o.agent_id, o.status, o.requests, \
+        o.input_tokens, o.output_tokens, o.usd, o.nanos FROM rollup_agents AS o WHERE o.level = $3 AND o.bucket_start = $4 \
+        ON CONFLICT (level, bucket_start, agent_id, status) DO UPDATE SET \
+        requests = rollup_agents.requests + excluded.requests, \
+        input_tokens = rollup_agents.input_tokens + excluded.input_tokens, \
+        output_tokens = rollup_agents.output_tokens + excluded.output_tokens, \
+        usd = rollup_agents.usd + excluded.usd, nanos = rollup_agents.nanos + excluded.nanos";
     MOVE = "UPDATE rollup_head SET hours_until = $1, days_until = $2, months_until = $3 WHERE id = 1";
     FACTS = "SELECT f.id, f.series_no, f.occurred_at, f.cost, f.latency_ms FROM facts AS f \
         WHERE f.id > $1 AND f.id <= $2 ORDER BY f.id LIMIT $3";
@@ -67,7 +85,14 @@ statements! {
 /// For the test of plans.
 #[cfg(test)]
 pub(super) fn hot_statements() -> Vec<(&'static str, &'static crate::db::Sql)> {
-    vec![("NEXT_CELL", &*NEXT_CELL), ("CELLS", &*CELLS), ("PUT", &*PUT), ("FACTS", &*FACTS)]
+    vec![
+        ("NEXT_CELL", &*NEXT_CELL),
+        ("CELLS", &*CELLS),
+        ("PUT", &*PUT),
+        ("OVERALL_SO_FAR", &*OVERALL_SO_FAR),
+        ("AGENTS_SO_FAR", &*AGENTS_SO_FAR),
+        ("FACTS", &*FACTS),
+    ]
 }
 
 fn fold_from(row: &crate::db::Row) -> Result<Fold, StoreError> {
@@ -114,6 +139,11 @@ impl Store {
                 }
                 if !rows.is_empty() {
                     work.tx.run(&PUT, args![rows.finish()]).await?;
+                    if let Some((number, begins)) = so_far(level, start) {
+                        for sums in [&OVERALL_SO_FAR, &AGENTS_SO_FAR] {
+                            work.tx.run(sums, args![number, begins, level.number(), start]).await?;
+                        }
+                    }
                 }
                 end
             }

@@ -18,6 +18,9 @@
 //! traffic touches one cell for each series, and a question over a long range still reads few rows. Which rows make up a
 //! range is said by [`analytics::pieces`] with [`Store::folded`](crate::Store::folded).
 //!
+//! The sums over several series have two levels more: a day that is not over as far as its hours are folded, and a month as
+//! far as its days are. A range that reaches to the present takes one of each in the place of many.
+//!
 //! # Names that stand for nothing
 //! A fact without a project has an empty `project_id` in its series, one without a known provider key the key 0.
 //!
@@ -37,8 +40,8 @@ mod retention;
 mod series;
 mod sketches;
 
-use analytics::CallStatus;
-use kernel::{AgentId, LeaseId, ProviderKeyId};
+use analytics::{CallStatus, Level};
+use kernel::{AgentId, LeaseId, ProviderKeyId, Timestamp};
 use ledger::{Command, Spending};
 
 use crate::{Extra, Item};
@@ -66,6 +69,20 @@ pub(crate) fn hot_statements() -> Vec<(&'static str, &'static crate::db::Sql)> {
         retention::hot_statements(),
     ];
     parts.concat()
+}
+
+/// The level, in the sums over several series, of a day as far as its hours are folded.
+pub(crate) const DAY_SO_FAR: i64 = 11;
+/// The level there of a month as far as its days are.
+pub(crate) const MONTH_SO_FAR: i64 = 12;
+
+/// Where a cell of this level adds to a longer one that is not over: its level, and its beginning.
+pub(crate) fn so_far(level: Level, start: Timestamp) -> Option<(i64, Timestamp)> {
+    match level {
+        Level::Hour => Some((DAY_SO_FAR, Level::Day.floor(start))),
+        Level::Day => Some((MONTH_SO_FAR, Level::Month.floor(start))),
+        Level::Quarter | Level::Month => None,
+    }
 }
 
 /// Bits of `facts.flags`.

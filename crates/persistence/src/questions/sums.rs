@@ -6,11 +6,12 @@ use std::sync::Arc;
 use analytics::{CallStatus, Dimension, Level, Measures, Piece, pieces};
 use kernel::Timestamp;
 
-use super::text::{Numbered, Text, apart};
+use super::text::{Numbered, Text, apart, stretch};
 use super::{Inquiry, QuestionFilter, column};
 use crate::StoreError;
 use crate::balance::exact;
 use crate::db::{Backend, Row, Value};
+use crate::facts::so_far;
 
 /// The value of a dimension; nothing comes before numbers, numbers before texts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,16 +70,24 @@ impl Inquiry {
             numbered.extend(pieces(from, to, self.now, &self.folded).into_iter().map(|piece| (bucket, piece)));
         }
         let (mut cells, facts) = apart(numbered);
-        let (mut shorter, mut short) = (Vec::new(), Of::Cells);
+        let (mut shorter, mut kept) = (Vec::new(), None);
         if let Some(sums) = Sums::over(filter, by) {
             let backend = self.tx.backend();
             (shorter, cells) = cells.into_iter().partition(|(_, piece)| Sums::has(backend, piece));
-            short = Of::Sums(sums);
+            kept = Some(sums);
         }
+        let shorter = shorter.iter().map(|piece| self.so_far(piece));
+        let cells = cells.iter().map(stretch);
+        let facts = facts.iter().map(stretch);
+        let asked: [(Vec<[i64; 4]>, Of); 3] = [
+            (shorter.collect(), kept.map_or(Of::Cells, Of::Sums)),
+            (cells.collect(), Of::Cells),
+            (facts.collect(), Of::Facts),
+        ];
         let mut groups: BTreeMap<(usize, Vec<Key>), Measures> = BTreeMap::new();
-        for (pieces, of) in [(shorter, short), (cells, Of::Cells), (facts, Of::Facts)] {
-            for pieces in pieces.chunks(AT_ONCE) {
-                let (sql, args) = question(self.tx.backend(), of, filter, by, pieces);
+        for (stretches, of) in asked {
+            for stretches in stretches.chunks(AT_ONCE) {
+                let (sql, args) = question(self.tx.backend(), of, filter, by, stretches);
                 for row in self.tx.rows_of(sql, args).await? {
                     add(&mut groups, &row, by)?;
                 }
@@ -86,6 +95,22 @@ impl Inquiry {
         }
         let present = groups.into_iter().filter(|(_, measures)| !measures.is_empty());
         Ok(present.map(|((bucket, key), measures)| Group { bucket, key, measures }).collect())
+    }
+
+    /// A piece of the sums in numbers: in the place of all days of a month that are folded there is one row, and so there is for
+    /// the hours of a day.
+    fn so_far(&self, piece: &Numbered) -> [i64; 4] {
+        let mut stretch = stretch(piece);
+        if let Piece::Cells { level, from, to } = piece.1
+            && to == self.folded.until(level)
+            && let Some((number, begins)) = so_far(level, from)
+            && begins == from
+            && so_far(level, to.plus_millis(-1)).is_some_and(|(_, last)| last == begins)
+        {
+            stretch[1] = number;
+            stretch[3] = from.millis() + 1;
+        }
+        stretch
     }
 
     /// The sums over one range.
@@ -188,10 +213,10 @@ fn question_of_sums(
     table: &str,
     filter: &QuestionFilter,
     by: &[Dimension],
-    pieces: &[Numbered],
+    stretches: &[[i64; 4]],
 ) -> (Arc<str>, Vec<Value>) {
     // Where it is one range of one outcome, as it often is, rows need not be sorted by either
-    let one_range = pieces.iter().all(|(bucket, _)| *bucket == 0) && !by.is_empty();
+    let one_range = stretches.iter().all(|[bucket, ..]| *bucket == 0) && !by.is_empty();
     let one_status = filter.status.is_some() && !by.is_empty() && !by.contains(&Dimension::Status);
     let columns: Vec<&str> = by.iter().map(|dimension| column(*dimension)).collect();
     let mut keys = columns.clone();
@@ -202,7 +227,7 @@ fn question_of_sums(
         keys.push("s.status");
     }
     let mut text = Text::new(backend);
-    text.with_pieces(pieces).push(" SELECT ").push(if one_range { "CAST(0 AS BIGINT)" } else { "piece.bucket" });
+    text.with_stretches(stretches).push(" SELECT ").push(if one_range { "CAST(0 AS BIGINT)" } else { "piece.bucket" });
     for column in columns {
         text.push(", ").push(column);
     }
@@ -243,10 +268,10 @@ fn question(
     of: Of,
     filter: &QuestionFilter,
     by: &[Dimension],
-    pieces: &[Numbered],
+    stretches: &[[i64; 4]],
 ) -> (Arc<str>, Vec<Value>) {
     let (table, mine, requests) = match of {
-        Of::Sums(sums) => return question_of_sums(backend, sums.table(), filter, by, pieces),
+        Of::Sums(sums) => return question_of_sums(backend, sums.table(), filter, by, stretches),
         Of::Cells => {
             let mine = "r.level = piece.what AND r.bucket_start >= piece.lo AND r.bucket_start < piece.hi";
             ("rollups AS r", mine, "r.requests")
@@ -263,7 +288,7 @@ fn question(
         ("r.cost % 1000000000", "nanos"),
     ];
     let mut text = Text::new(backend);
-    text.with_pieces(pieces).push(", part AS (SELECT piece.bucket AS bucket, ");
+    text.with_stretches(stretches).push(", part AS (SELECT piece.bucket AS bucket, ");
     match backend {
         Backend::Sqlite => {
             text.push("r.series_no AS series_no");
@@ -308,10 +333,20 @@ pub(super) fn questions(filter: &QuestionFilter) -> Vec<(&'static str, Arc<str>)
     vec![
         (
             "sums over all agents",
-            question(Backend::Sqlite, Of::Sums(Sums::Overall), &QuestionFilter::default(), &by[1..], &[(0, cells)]).0,
+            question(
+                Backend::Sqlite,
+                Of::Sums(Sums::Overall),
+                &QuestionFilter::default(),
+                &by[1..],
+                &[stretch(&(0, cells))],
+            )
+            .0,
         ),
-        ("sums of agents", question(Backend::Sqlite, Of::Sums(Sums::Agents), filter, &by[..1], &[(0, cells)]).0),
-        ("sums over cells", question(Backend::Sqlite, Of::Cells, filter, &by, &[(0, cells)]).0),
-        ("sums over facts", question(Backend::Sqlite, Of::Facts, filter, &by, &[(0, facts)]).0),
+        (
+            "sums of agents",
+            question(Backend::Sqlite, Of::Sums(Sums::Agents), filter, &by[..1], &[stretch(&(0, cells))]).0,
+        ),
+        ("sums over cells", question(Backend::Sqlite, Of::Cells, filter, &by, &[stretch(&(0, cells))]).0),
+        ("sums over facts", question(Backend::Sqlite, Of::Facts, filter, &by, &[stretch(&(0, facts))]).0),
     ]
 }

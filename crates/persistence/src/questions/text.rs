@@ -50,18 +50,16 @@ impl Text {
     ///
     /// On SQLite the list is padded with empty stretches to a power of two, so that there are few texts to prepare.
     pub(super) fn with_pieces(&mut self, pieces: &[Numbered]) -> &mut Self {
-        let row = |(bucket, piece): &Numbered| {
-            let (what, from, to) = match *piece {
-                Piece::Cells { level, from, to } => (level.number(), from, to),
-                Piece::Facts { from, to, sign } => (sign.factor(), from, to),
-            };
-            [i64::try_from(*bucket).unwrap_or(i64::MAX), what, from.millis(), to.millis()]
-        };
+        self.with_stretches(&pieces.iter().map(stretch).collect::<Vec<_>>())
+    }
+
+    /// The same, of what is said in numbers already: bucket, level or sign, from, to.
+    pub(super) fn with_stretches(&mut self, stretches: &[[i64; 4]]) -> &mut Self {
         match self.backend {
             Backend::Sqlite => {
                 self.push("WITH piece(bucket, what, lo, hi) AS (VALUES ");
-                let padding = pieces.len().next_power_of_two() - pieces.len();
-                let rows = pieces.iter().map(row).chain(std::iter::repeat_n([0; 4], padding));
+                let padding = stretches.len().next_power_of_two() - stretches.len();
+                let rows = stretches.iter().copied().chain(std::iter::repeat_n([0; 4], padding));
                 for (index, row) in rows.enumerate() {
                     self.push(if index == 0 { "(?,?,?,?)" } else { ",(?,?,?,?)" });
                     self.args.extend(row.map(Value::from));
@@ -70,9 +68,9 @@ impl Text {
             }
             Backend::Postgres => {
                 let mut rows = Rows::new();
-                for piece in pieces {
+                for stretch in stretches {
                     let cells = rows.row();
-                    row(piece).into_iter().fold(cells, Rows::int);
+                    stretch.iter().copied().fold(cells, Rows::int);
                 }
                 self.push(
                     "WITH piece AS (SELECT CAST(t.value->>0 AS BIGINT) AS bucket, CAST(t.value->>1 AS BIGINT) AS what, \
@@ -133,6 +131,15 @@ impl QuestionFilter {
     pub(super) fn narrows(&self) -> bool {
         *self != Self::default()
     }
+}
+
+/// A piece in numbers.
+pub(super) fn stretch((bucket, piece): &Numbered) -> [i64; 4] {
+    let (what, from, to) = match *piece {
+        Piece::Cells { level, from, to } => (level.number(), from, to),
+        Piece::Facts { from, to, sign } => (sign.factor(), from, to),
+    };
+    [i64::try_from(*bucket).unwrap_or(i64::MAX), what, from.millis(), to.millis()]
 }
 
 /// Cells and facts apart.

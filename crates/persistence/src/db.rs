@@ -622,7 +622,7 @@ mod tests {
 
     #[test]
     fn only_what_inserts_its_rows_as_they_are_is_done_row_by_row() {
-        let one = |text| insert_of_one(text);
+        let one = insert_of_one;
         assert_eq!(
             one("INSERT INTO t (a, b) SELECT {int 0}, {blob 1} FROM {rows}").as_deref(),
             Some("INSERT OR ROLLBACK INTO t (a, b) VALUES (?, ?)")

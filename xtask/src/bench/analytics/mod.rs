@@ -80,7 +80,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         let place = Place { program: &program, data: &data, url: sqlite_url(&data), database: Database::Sqlite };
         let brute = Brute::sqlite(data.join("control.db"));
         runtime.block_on(measure(args, &place, &brute))?;
-        size(&data.join("control.db"), args);
+        size(&brute)?;
     }
     if matches!(args.backend, Backends::Postgres | Backends::Both) {
         let bin =
@@ -96,12 +96,20 @@ pub(super) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// How large the embedded database has become.
-fn size(database: &Path, args: &Args) {
-    let events = args.events.iter().max().copied().unwrap_or(0);
-    if let (Ok(file), true) = (database.metadata(), events > 0) {
-        println!("database: {} MB, {} bytes an event (target <= 220)", file.len() >> 20, file.len() / events);
+/// How large the embedded database has become. Beside it the part that holds what the stream may be asked again, whose rows
+/// go after days and not with the facts.
+fn size(brute: &Brute) -> Result<()> {
+    let sql = "SELECT (SELECT COUNT(*) FROM facts) || ' ' || SUM(pgsize) || ' ' || \
+        SUM(CASE name WHEN 'outbox' THEN pgsize ELSE 0 END) FROM dbstat";
+    let Some((answer, _)) = brute.ask(sql)? else { return Ok(()) };
+    let figures: Vec<u64> = answer.split(' ').map(str::parse).collect::<Result<_, _>>()?;
+    if let [events, all, outbox] = figures[..]
+        && events > 0
+    {
+        let (each, mb) = ((all - outbox) / events, all >> 20);
+        println!("database: {mb} MB, {each} bytes an event (target <= 220), and {} of the outbox", outbox / events);
     }
+    Ok(())
 }
 
 /// A server that can be started again.

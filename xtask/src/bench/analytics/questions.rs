@@ -1,5 +1,7 @@
 //! Questions, one after the other, each asked by one client as often as there is time.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use anyhow::{Context, Result};
 
 use super::{Args, Brute, asked};
@@ -58,8 +60,8 @@ const QUESTIONS: &[Question] = &[
     question("metrics with latencies", "analytics/metrics"),
     question("spending by day, 30 days", "analytics/spending/by-period"),
     Question {
-        name: "query: agent, model, day in Kolkata",
-        path: "analytics/query?group_by=agent,model&bucket=day&time_zone=Asia/Kolkata&period=last-30-days&limit=1000",
+        name: "query: agent, model, 90 days in Kolkata",
+        path: "analytics/query?group_by=agent,model&bucket=day&time_zone=Asia/Kolkata&from=90-DAYS-AGO&limit=1000",
         sql: Some(
             "SELECT (f.occurred_at + 19800000) / 86400000, s.agent_id, s.model, COUNT(*), SUM(f.cost) FROM facts AS f \
             JOIN series AS s ON s.no = f.series_no GROUP BY 1, 2, 3 ORDER BY 1, 2, 3 LIMIT 1000",
@@ -85,11 +87,14 @@ pub(super) async fn ask(
 ) -> Result<()> {
     let token = admin.bearer().context("nobody is logged in")?.to_owned();
     println!("{:<44} {:>9} {:>9} {:>12} {:>7}  target", "asking", "p50 ms", "p99 ms", "by SQL ms", "errors");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let before = (now - Duration::from_secs(90 * 86_400)).as_millis();
     for Question { name, path, sql, target } in QUESTIONS {
         let row = format!("{database} {name}, {size}");
         if !args.wants(&row) {
             continue;
         }
+        let path = path.replace("90-DAYS-AGO", &before.to_string());
         let bytes = request("GET", &format!("/api/v1/{path}"), Some(&token), None);
         let measured = load
             .run(1, |_| {

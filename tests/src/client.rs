@@ -258,6 +258,43 @@ on_both_backends! {
         verify(&world).await;
     }
 
+    async fn what_agents_spend_is_the_same_in_analytics_and_in_the_ledger(world: World) {
+        let mut agents = Vec::new();
+        for _ in 0..4 {
+            agents.push(world.agent(1_000_000).await);
+        }
+        let url = world.server.url();
+        let spent = at_once(agents.len(), |number| {
+            let (url, agent, dir) = (url.clone(), agents[number].clone(), directory());
+            async move {
+                let session = ControlClient::connect(config(&url, &agent.ic_token, dir.path())).await;
+                let session = session.expect("connected");
+                let (mut spent, number) = (0, number as i64);
+                for call in 1..=100 + 10 * number {
+                    let cost = (call * 7_919 + number) % 997;
+                    let reservation = session.reserve(micros(1_000)).await.expect("there is enough");
+                    let usage = Usage::new(["gpt-4o", "o4-mini"][call as usize % 2], "openai", 100, micros(cost));
+                    spent += reservation.commit(usage).charged.micros_ceil();
+                }
+                session.close().await.expect("closed");
+                spent
+            }
+        })
+        .await;
+        let told = world.admin().await.get("analytics/query?group_by=agent&period=all-time").await.expect(200);
+        for ((agent, spent), number) in agents.iter().zip(&spent).zip(0..) {
+            assert_eq!(books(&world, agent).await.spent, *spent);
+            let row = told.list("data").iter().find(|row| row.int("agent_id") == agent.id).expect("the agent's sums");
+            assert_eq!((row.int("cost_microdollars"), row.int("request_count")), (*spent, 100 + 10 * number), "{row}");
+        }
+        assert_eq!(told["totals"].int("cost_microdollars"), spent.iter().sum::<i64>(), "{told}");
+        verify(&world).await;
+        world.server.stop().await;
+        let analytics = world.command(&["analytics", "verify"]).await.ok();
+        assert!(analytics.contains("analytics ok: 460 facts"), "{analytics}");
+        world.server.start_again().await;
+    }
+
     async fn after_a_kill_what_was_open_is_charged_in_full_and_the_rest_comes_back(world: World) {
         let (agent, dir) = (world.agent(15_000).await, directory());
         let (url, token, path) = (world.server.url(), agent.ic_token.clone(), dir.path().to_owned());

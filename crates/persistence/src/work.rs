@@ -207,10 +207,11 @@ impl Work {
         self.tell_states().await?;
         self.note_looks().await?;
         let grows = !self.events.is_empty();
-        self.append_all(entropy).await?;
+        // Rights first: other servers are told of both in the order they are said here
         if !self.rights.is_empty() && self.tx.backend() == crate::Backend::Postgres {
             self.tx.rows(&NOTIFY_RIGHTS, args![notification(&self.rights)]).await?;
         }
+        self.append_all(entropy).await?;
         Ok(grows)
     }
 

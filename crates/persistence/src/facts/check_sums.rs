@@ -76,7 +76,7 @@ impl Sums {
             self.table,
             kept.number()
         );
-        [stored, format!("SELECT {}, {SUMMED}{} {}", kept.start(), texts("s"), self.from_cells(kept))]
+        [stored, format!("SELECT {}, {SUMMED}{} {}", kept.start(), texts("s"), self.over_cells(kept))]
     }
 
     /// Makes them anew.
@@ -89,7 +89,7 @@ impl Sums {
                  SELECT {number}, {}, {SUMMED}, {} {}",
                 kept.start(),
                 self.of_series(),
-                self.from_cells(kept)
+                self.over_cells(kept)
             ),
         ]
     }
@@ -98,7 +98,7 @@ impl Sums {
         self.names.iter().map(|name| format!("s.{name}")).collect::<Vec<_>>().join(", ")
     }
 
-    fn from_cells(&self, kept: Kept) -> String {
+    fn over_cells(&self, kept: Kept) -> String {
         let time = if matches!(kept, Kept::Whole(_)) { "r.bucket_start, " } else { "" };
         format!(
             "FROM rollups AS r JOIN series AS s ON s.no = r.series_no \

@@ -84,7 +84,7 @@ async fn main() {
         store.clone(),
         Arc::<ManualClock>::clone(&clock),
         Arc::new(kernel::SystemEntropy),
-        PipelineOptions::default(),
+        PipelineOptions { lanes: 3, ..PipelineOptions::default() },
         Arc::new(|_| {}),
     );
     let started = Instant::now();

@@ -81,7 +81,7 @@ async fn main() {
         store.clone(),
         Arc::new(SystemClock),
         Arc::new(kernel::SystemEntropy),
-        PipelineOptions::default(),
+        PipelineOptions { lanes: 3, ..PipelineOptions::default() },
         Arc::new(|_| {}),
     );
     for callers in [1_usize, 16, 64, 256] {

@@ -2,16 +2,11 @@
 //!
 //! Everything we store is an integer, a text or bytes (see [`Value`]); with so few kinds, a statement can be written once
 //! and run on either database through its own driver. Where the dialects differ, [`Sql`] holds both texts side by side.
-//!
-//! Set-based statements take *one* parameter, a set of rows, and read it with `{rows}`, `{int n}`, `{text n}` and
-//! `{blob n}`, so that a batch costs one statement whatever its size. PostgreSQL gets the rows as one JSON text, SQLite as
-//! `VALUES` with bound cells: there, reading JSON would cost more than the insert itself. The list is padded to a
-//! power of two, so that there are few texts to prepare; `LIMIT` cuts the padding off.
 
 use std::future::Future;
 use std::path::Path;
 use std::str::FromStr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::types::Value as Cell;
@@ -25,7 +20,8 @@ use sqlx::{
 
 use crate::StoreError;
 use crate::checkpoint::Checkpointer;
-use crate::rows::{MAX_ROWS, Rows};
+use crate::rows::{Kind, Piece, Rows};
+pub(crate) use crate::sql::{Sql, statements};
 use crate::writer::{Writer, Writing};
 
 /// Which database.
@@ -35,166 +31,6 @@ pub enum Backend {
     Sqlite,
     /// PostgreSQL: many servers.
     Postgres,
-}
-
-/// A statement in both dialects.
-#[derive(Debug)]
-pub(crate) struct Sql {
-    sqlite: String,
-    /// The SQLite text for 1, 2, 4, … rows, made when first needed.
-    sized: [OnceLock<Arc<str>>; MAX_ROWS.ilog2() as usize + 1],
-    /// The SQLite text for no rows at all.
-    empty: OnceLock<Arc<str>>,
-    /// The SQLite text for one row, of statements that only insert their rows.
-    each: Option<Arc<str>>,
-    /// Complete, but for set-based statements.
-    plain: Arc<str>,
-    postgres: Arc<str>,
-}
-
-impl Sql {
-    /// One text for both; the placeholders of set-based statements are expanded.
-    pub(crate) fn new(text: &str) -> Self {
-        Self::pair(text, text)
-    }
-
-    /// A text for each.
-    pub(crate) fn pair(sqlite: &str, postgres: &str) -> Self {
-        Self {
-            sqlite: sqlite.to_owned(),
-            sized: [const { OnceLock::new() }; MAX_ROWS.ilog2() as usize + 1],
-            empty: OnceLock::new(),
-            each: insert_of_one(sqlite).map(Arc::from),
-            plain: expand(sqlite, Backend::Sqlite, "").into(),
-            postgres: expand(postgres, Backend::Postgres, "").into(),
-        }
-    }
-
-    /// The SQLite text for a set of so many rows, for the test of plans.
-    #[cfg(test)]
-    pub(crate) fn sqlite_text(&self, rows: usize) -> String {
-        expand(&self.sqlite, Backend::Sqlite, &values_list(rows, WIDEST))
-    }
-
-    fn text(&self, backend: Backend) -> Arc<str> {
-        match backend {
-            Backend::Sqlite => Arc::clone(&self.plain),
-            Backend::Postgres => Arc::clone(&self.postgres),
-        }
-    }
-
-    /// What to send: once, or for a large set of rows several times.
-    fn pieces(&self, backend: Backend, mut args: Vec<Value>) -> Vec<(Arc<str>, Vec<Value>)> {
-        match args.pop() {
-            Some(Value::Rows(rows)) => {
-                debug_assert!(args.is_empty(), "a set of rows stands alone");
-                // One JSON text takes any number, and locks must be taken by one statement to be taken in order
-                let pieces = if backend == Backend::Postgres { vec![rows] } else { rows.pieces() };
-                pieces.into_iter().map(|piece| self.with_rows(backend, piece)).collect()
-            }
-            last => {
-                args.extend(last);
-                vec![(self.text(backend), args)]
-            }
-        }
-    }
-
-    /// The text and parameters for one piece of rows.
-    fn with_rows(&self, backend: Backend, rows: Rows) -> (Arc<str>, Vec<Value>) {
-        if backend == Backend::Postgres {
-            return (Arc::clone(&self.postgres), vec![Value::Text(Some(rows.to_json()))]);
-        }
-        let make = |size, columns| expand(&self.sqlite, Backend::Sqlite, &values_list(size, columns)).into();
-        let text = if rows.is_empty() {
-            self.empty.get_or_init(|| make(1, WIDEST))
-        } else {
-            let size = rows.len().next_power_of_two();
-            self.sized[size.ilog2() as usize].get_or_init(|| make(size, rows.columns()))
-        };
-        // Cells and count once for each place that reads the rows
-        let padded = rows.len().max(1).next_power_of_two() * if rows.is_empty() { WIDEST } else { rows.columns() };
-        let count = Value::Int(i64::try_from(rows.len()).ok());
-        let mut cells = rows.into_cells();
-        cells.resize(padded, Value::Int(None));
-        cells.push(count);
-        let uses = self.sqlite.matches("{rows}").count();
-        let mut args = Vec::with_capacity(cells.len() * uses);
-        for _ in 1..uses {
-            args.extend(cells.iter().cloned());
-        }
-        args.append(&mut cells);
-        (Arc::clone(text), args)
-    }
-}
-
-/// No statement reads more columns than this.
-const WIDEST: usize = 32;
-
-/// `(SELECT * FROM (VALUES (?,?),(?,?)) LIMIT ?) AS r`. The parameters have no numbers: with a number each would be looked
-/// up by name when it is bound, in time that grows with their count.
-fn values_list(size: usize, columns: usize) -> String {
-    let row = format!("({})", vec!["?"; columns].join(","));
-    format!("(SELECT * FROM (VALUES {}) LIMIT ?) AS r", vec![row; size].join(","))
-}
-
-/// What inserts one row, of a statement that inserts a set of rows as they are. SQLite runs it for each of a thousand rows in
-/// less time than one statement for all of them, which must be prepared for being undone by itself; here whatever fails ends
-/// the transaction. `None` for other statements.
-fn insert_of_one(text: &str) -> Option<String> {
-    let (into, rest) = text.strip_prefix("INSERT INTO ")?.split_once(" SELECT ")?;
-    let (cells, rest) = rest.split_once(" FROM {rows}")?;
-    let rest = if rest.is_empty() { rest } else { rest.strip_prefix(" WHERE true")? };
-    let mut columns = 0;
-    for (index, cell) in cells.split(", ").enumerate() {
-        let (kind, number) = cell.strip_prefix('{')?.strip_suffix('}')?.split_once(' ')?;
-        if !matches!(kind, "int" | "text" | "blob") || number.parse() != Ok(index) {
-            return None;
-        }
-        columns += 1;
-    }
-    Some(format!("INSERT OR ROLLBACK INTO {into} VALUES ({}){rest}", vec!["?"; columns].join(", ")))
-}
-
-/// Declares statements: `statements! { NAME = "…"; OTHER = "sqlite …" | "postgres …"; }`.
-macro_rules! statements {
-    ($($(#[$doc:meta])* $name:ident = $text:literal $(| $postgres:literal)?;)*) => {$(
-        $(#[$doc])*
-        static $name: std::sync::LazyLock<$crate::db::Sql> =
-            std::sync::LazyLock::new(|| statements!(@ $text $(| $postgres)?));
-    )*};
-    (@ $text:literal) => { $crate::db::Sql::new($text) };
-    (@ $sqlite:literal | $postgres:literal) => { $crate::db::Sql::pair($sqlite, $postgres) };
-}
-pub(crate) use statements;
-
-fn expand(text: &str, backend: Backend, values: &str) -> String {
-    let mut out = String::with_capacity(text.len() * 2);
-    let mut rest = text;
-    while let Some(start) = rest.find('{') {
-        out.push_str(&rest[..start]);
-        let end = rest[start..].find('}').map_or(rest.len(), |n| start + n);
-        let mut words = rest[start + 1..end].split(' ');
-        let (word, index) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
-        out.push_str(&match (word, backend) {
-            ("rows", Backend::Sqlite) => values.to_owned(),
-            ("rows", Backend::Postgres) => "jsonb_array_elements($1::jsonb) AS r(value)".to_owned(),
-            ("int" | "text" | "blob", Backend::Sqlite) => {
-                format!("r.column{}", index.parse::<usize>().map_or(0, |n| n + 1))
-            }
-            ("int", Backend::Postgres) => format!("CAST(r.value->>{index} AS BIGINT)"),
-            ("text", Backend::Postgres) => format!("(r.value->>{index})"),
-            ("blob", Backend::Postgres) => format!("decode(r.value->>{index}, 'hex')"),
-            ("for_update", Backend::Postgres) => "FOR UPDATE".to_owned(),
-            ("for_change", Backend::Postgres) => "FOR NO KEY UPDATE".to_owned(),
-            ("for_share", Backend::Postgres) => "FOR SHARE".to_owned(),
-            ("skip_locked", Backend::Postgres) => "FOR UPDATE SKIP LOCKED".to_owned(),
-            ("for_update" | "for_change" | "for_share" | "skip_locked", Backend::Sqlite) => String::new(),
-            _ => unreachable!("unknown placeholder in a statement: {word}"),
-        });
-        rest = rest.get(end + 1..).unwrap_or("");
-    }
-    out.push_str(rest);
-    out
 }
 
 /// A parameter.
@@ -291,6 +127,27 @@ impl Row {
     }
 }
 
+/// What is sent in the place of a set of rows to SQLite, through the driver that reads.
+fn listed(sql: &Sql, rows: &Piece<'_>) -> (Arc<str>, Vec<Value>) {
+    let (text, list) = sql.set_text(rows);
+    (text, rows.parameters(list).map(Value::from).collect())
+}
+
+/// Each column of the rows that the statement reads, as an array.
+macro_rules! arrays {
+    ($sql:expr, $rows:expr) => {{
+        let mut query = sqlx::query(sqlx::AssertSqlSafe($sql.text(Backend::Postgres)));
+        for (column, kind) in $sql.columns() {
+            query = match kind {
+                Kind::Int => query.bind($rows.ints(*column)),
+                Kind::Text => query.bind($rows.texts(*column)),
+                Kind::Blob => query.bind($rows.blobs(*column)),
+            };
+        }
+        query
+    }};
+}
+
 macro_rules! bound {
     ($sql:expr, $args:expr) => {{
         let mut query = sqlx::query(sqlx::AssertSqlSafe($sql));
@@ -312,6 +169,16 @@ macro_rules! bound {
 const PG_SESSION: &str = "SET default_transaction_isolation = 'read committed'; \
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
 
+/// The most batches that PostgreSQL writes at once for one server.
+pub(crate) const MAX_LANES: u32 = 8;
+
+/// Machine code is made for no statement: it would take longer than the question itself.
+const PG_QUESTIONS: &str = "SET jit = off";
+
+/// What a batch looks up and changes it finds by index, whatever the statistics of a table say that has just begun to grow.
+const PG_BATCHES: &str =
+    "SET jit = off; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
+
 /// An open database.
 #[derive(Clone)]
 pub(crate) struct Db {
@@ -323,13 +190,19 @@ pub(crate) struct Db {
 
 #[derive(Clone)]
 enum Pools {
-    Sqlite {
-        writer: Writer,
-        readers: SqlitePool,
-        options: Box<SqliteConnectOptions>,
-    },
-    /// The second one has a single connection, on which notifications are heard.
-    Postgres(PgPool, PgPool),
+    Sqlite { writer: Writer, readers: SqlitePool, options: Box<SqliteConnectOptions> },
+    Postgres(Postgreses),
+}
+
+/// Connections to PostgreSQL, by what they are for.
+#[derive(Clone)]
+struct Postgreses {
+    /// Whatever comes up.
+    any: PgPool,
+    /// Batches of the pipeline.
+    batches: PgPool,
+    /// A single one, on which notifications are heard.
+    notifications: PgPool,
 }
 
 impl Db {
@@ -341,16 +214,25 @@ impl Db {
             let options =
                 PgConnectOptions::from_str(url).map_err(|_| StoreError::BadUrl("not a PostgreSQL URL".into()))?;
             let options = options.application_name("iron-control-plane");
-            let notifications = PgPoolOptions::new().max_connections(1).connect_lazy_with(options.clone());
-            let pool = PgPoolOptions::new()
-                .max_connections(connections.max(4))
-                .acquire_timeout(Duration::from_secs(10))
-                // One round trip fewer for each use; a dead connection shows itself by the statement's own error
-                .test_before_acquire(false)
-                .after_connect(|connection, _| Box::pin(async { connection.execute(PG_SESSION).await.map(drop) }))
-                .connect_with(options)
-                .await?;
-            Ok(Self { pools: Pools::Postgres(pool, notifications), checkpointer: None, _lock: None })
+            let pool = |connections: u32, session: &'static str| {
+                PgPoolOptions::new()
+                    .max_connections(connections)
+                    .acquire_timeout(Duration::from_secs(10))
+                    // One round trip fewer for each use; a dead connection shows itself by the statement's own error
+                    .test_before_acquire(false)
+                    .after_connect(move |connection, _| {
+                        Box::pin(async move {
+                            connection.execute(PG_SESSION).await?;
+                            connection.execute(session).await.map(drop)
+                        })
+                    })
+            };
+            let pools = Postgreses {
+                notifications: PgPoolOptions::new().max_connections(1).connect_lazy_with(options.clone()),
+                batches: pool(MAX_LANES, PG_BATCHES).connect_lazy_with(options.clone()),
+                any: pool(connections.max(4), PG_QUESTIONS).connect_with(options).await?,
+            };
+            Ok(Self { pools: Pools::Postgres(pools), checkpointer: None, _lock: None })
         } else {
             Err(StoreError::BadUrl("it must start with sqlite: or postgres:".to_owned()))
         }
@@ -419,7 +301,7 @@ impl Db {
     pub(crate) fn backend(&self) -> Backend {
         match self.pools {
             Pools::Sqlite { .. } => Backend::Sqlite,
-            Pools::Postgres(..) => Backend::Postgres,
+            Pools::Postgres(_) => Backend::Postgres,
         }
     }
 
@@ -427,14 +309,19 @@ impl Db {
     pub(crate) fn notifications(&self) -> Option<&PgPool> {
         match &self.pools {
             Pools::Sqlite { .. } => None,
-            Pools::Postgres(_, notifications) => Some(notifications),
+            Pools::Postgres(pools) => Some(&pools.notifications),
         }
     }
 
     /// Runs a query outside any transaction.
     pub(crate) async fn rows(&self, sql: &Sql, args: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        let [Value::Rows(rows)] = args.as_slice() else { return self.rows_of(sql.text(self.backend()), args).await };
+        if let Pools::Postgres(pools) = &self.pools {
+            return Ok(arrays!(sql, rows).fetch_all(&pools.any).await?.into_iter().map(Row::Postgres).collect());
+        }
         let mut found = Vec::new();
-        for (text, args) in sql.pieces(self.backend(), args) {
+        for piece in rows.pieces() {
+            let (text, args) = listed(sql, &piece);
             found.append(&mut self.rows_of(text, args).await?);
         }
         Ok(found)
@@ -446,8 +333,8 @@ impl Db {
             Pools::Sqlite { readers, .. } => {
                 bound!(sql, args).fetch_all(readers).await?.into_iter().map(Row::Sqlite).collect()
             }
-            Pools::Postgres(pool, _) => {
-                bound!(sql, args).fetch_all(pool).await?.into_iter().map(Row::Postgres).collect()
+            Pools::Postgres(pools) => {
+                bound!(sql, args).fetch_all(&pools.any).await?.into_iter().map(Row::Postgres).collect()
             }
         })
     }
@@ -461,17 +348,25 @@ impl Db {
     pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
         let tx = match &self.pools {
             Pools::Sqlite { writer, .. } => TxInner::Writing(writer.begin().await?),
-            Pools::Postgres(pool, _) => TxInner::Postgres(begun(pool, "BEGIN").await?),
+            Pools::Postgres(pools) => TxInner::Postgres(begun(&pools.any, "BEGIN").await?),
         };
         Ok(Tx(tx, self.checkpointer.clone()))
+    }
+
+    /// As [`Db::begin`], for a batch of the pipeline.
+    pub(crate) async fn begin_batch(&self) -> Result<Tx, StoreError> {
+        match &self.pools {
+            Pools::Sqlite { .. } => self.begin().await,
+            Pools::Postgres(pools) => Ok(Tx(TxInner::Postgres(begun(&pools.batches, "BEGIN").await?), None)),
+        }
     }
 
     /// Begins a transaction that only reads, and sees the database as it is at its first question however long it lasts.
     pub(crate) async fn begin_read(&self) -> Result<Tx, StoreError> {
         let tx = match &self.pools {
             Pools::Sqlite { readers, .. } => TxInner::Reading(readers.begin_with("BEGIN").await?),
-            Pools::Postgres(pool, _) => {
-                TxInner::Postgres(begun(pool, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
+            Pools::Postgres(pools) => {
+                TxInner::Postgres(begun(&pools.any, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
             }
         };
         Ok(Tx(tx, None))
@@ -485,7 +380,7 @@ impl Db {
                 connection.close().await?;
                 done
             }
-            Pools::Postgres(pool, _) => migrator.run(pool).await,
+            Pools::Postgres(pools) => migrator.run(&pools.any).await,
         };
         done.map_err(|e| StoreError::Migration(e.to_string()))
     }
@@ -502,9 +397,10 @@ impl Db {
                     readers.close().await;
                     writer.close().await;
                 }
-                Pools::Postgres(pool, notifications) => {
-                    notifications.close().await;
-                    pool.close().await;
+                Pools::Postgres(pools) => {
+                    pools.notifications.close().await;
+                    pools.batches.close().await;
+                    pools.any.close().await;
                 }
             }
         }
@@ -548,9 +444,25 @@ impl Tx {
     }
 
     pub(crate) async fn rows(&mut self, sql: &Sql, args: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        let [Value::Rows(rows)] = args.as_slice() else { return self.rows_of(sql.text(self.backend()), args).await };
         let mut found = Vec::new();
-        for (text, args) in sql.pieces(self.backend(), args) {
-            found.append(&mut self.rows_of(text, args).await?);
+        match &mut self.0 {
+            TxInner::Postgres(tx) => {
+                let all = arrays!(sql, rows).fetch_all(&mut **tx).await?;
+                found.extend(all.into_iter().map(Row::Postgres));
+            }
+            TxInner::Writing(tx) => {
+                for piece in rows.pieces() {
+                    let (text, list) = sql.set_text(&piece);
+                    found.extend(tx.rows_for(&text, piece.parameters(list))?.into_iter().map(Row::Written));
+                }
+            }
+            TxInner::Reading(_) => {
+                for piece in rows.pieces() {
+                    let (text, args) = listed(sql, &piece);
+                    found.append(&mut self.rows_of(text, args).await?);
+                }
+            }
         }
         Ok(found)
     }
@@ -574,18 +486,30 @@ impl Tx {
 
     /// Runs a statement; returns how many rows it changed.
     pub(crate) async fn run(&mut self, sql: &Sql, args: Vec<Value>) -> Result<u64, StoreError> {
-        if let (TxInner::Writing(tx), Some(each), [Value::Rows(rows)]) = (&self.0, &sql.each, args.as_slice()) {
-            return tx.run_each(each, rows);
+        let [Value::Rows(rows)] = args.as_slice() else { return self.run_one(sql.text(self.backend()), args).await };
+        match &mut self.0 {
+            TxInner::Postgres(tx) => Ok(arrays!(sql, rows).execute(&mut **tx).await?.rows_affected()),
+            TxInner::Writing(tx) => {
+                if let Some(each) = sql.each() {
+                    return tx.run_each(each, rows);
+                }
+                let mut changed = 0;
+                for piece in rows.pieces() {
+                    let (text, list) = sql.set_text(&piece);
+                    changed += tx.run_for(&text, piece.parameters(list))?;
+                }
+                Ok(changed)
+            }
+            TxInner::Reading(_) => Err(StoreError::Corrupt("a reader cannot write".to_owned())),
         }
-        let mut changed = 0;
-        for (text, args) in sql.pieces(self.backend(), args) {
-            changed += match &mut self.0 {
-                TxInner::Writing(tx) => tx.run(&text, &args)?,
-                TxInner::Reading(tx) => bound!(text, args).execute(&mut **tx).await?.rows_affected(),
-                TxInner::Postgres(tx) => bound!(text, args).execute(&mut **tx).await?.rows_affected(),
-            };
-        }
-        Ok(changed)
+    }
+
+    async fn run_one(&mut self, text: Arc<str>, args: Vec<Value>) -> Result<u64, StoreError> {
+        Ok(match &mut self.0 {
+            TxInner::Writing(tx) => tx.run(&text, &args)?,
+            TxInner::Reading(tx) => bound!(text, args).execute(&mut **tx).await?.rows_affected(),
+            TxInner::Postgres(tx) => bound!(text, args).execute(&mut **tx).await?.rows_affected(),
+        })
     }
 
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
@@ -603,45 +527,8 @@ impl Tx {
 
 #[cfg(test)]
 mod tests {
-    use super::{Backend, Db, Pools, Value, expand, insert_of_one, values_list};
+    use super::{Db, Pools, Value, statements};
     use crate::rows::Rows;
-
-    #[test]
-    fn placeholders_become_each_databases_own_words() {
-        let text = "SELECT {int 0}, {blob 1} FROM {rows} {for_update}";
-        assert_eq!(
-            expand(text, Backend::Sqlite, &values_list(2, 2)),
-            "SELECT r.column1, r.column2 FROM (SELECT * FROM (VALUES (?,?),(?,?)) LIMIT ?) AS r "
-        );
-        assert_eq!(
-            expand(text, Backend::Postgres, ""),
-            "SELECT CAST(r.value->>0 AS BIGINT), decode(r.value->>1, 'hex') \
-             FROM jsonb_array_elements($1::jsonb) AS r(value) FOR UPDATE"
-        );
-    }
-
-    #[test]
-    fn only_what_inserts_its_rows_as_they_are_is_done_row_by_row() {
-        let one = insert_of_one;
-        assert_eq!(
-            one("INSERT INTO t (a, b) SELECT {int 0}, {blob 1} FROM {rows}").as_deref(),
-            Some("INSERT OR ROLLBACK INTO t (a, b) VALUES (?, ?)")
-        );
-        assert_eq!(
-            one("INSERT INTO t (a) SELECT {int 0} FROM {rows} WHERE true ON CONFLICT DO NOTHING").as_deref(),
-            Some("INSERT OR ROLLBACK INTO t (a) VALUES (?) ON CONFLICT DO NOTHING")
-        );
-        for other in [
-            "INSERT INTO t (a, b) SELECT {int 1}, {int 0} FROM {rows}",
-            "INSERT INTO t (a, b) SELECT {int 0}, {int 0} FROM {rows}",
-            "INSERT INTO t (a, b) SELECT {int 0}, 7 FROM {rows}",
-            "INSERT INTO t (a) SELECT {int 0} FROM {rows} CROSS JOIN u",
-            "INSERT INTO t (a) SELECT a FROM u",
-            "UPDATE t SET a = v.a FROM (SELECT {int 0} AS a FROM {rows}) AS v",
-        ] {
-            assert_eq!(one(other), None, "{other}");
-        }
-    }
 
     /// Whatever a statement did before it failed must not become durable, though it was done row by row.
     #[tokio::test]

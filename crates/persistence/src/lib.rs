@@ -60,6 +60,7 @@ mod rows;
 mod sessions;
 mod settings;
 mod slice;
+mod sql;
 mod standing;
 mod store;
 mod sweep;

@@ -37,6 +37,7 @@ const STEPS: &[Step] = steps! {
     8 "0008_rollup_agents";
     9 "0009_quarter_sums";
     10 "0010_sums_so_far";
+    11 "0011_outbox_packs";
 };
 
 /// The steps in one dialect. Each runs in a transaction; sqlx keeps their checksums and, on PostgreSQL, takes an

@@ -3,8 +3,12 @@
 //! Requests put their commands into one bounded queue. A single task takes whatever has arrived, runs it in one
 //! transaction with a fixed number of statements, commits once, and only then answers everybody: while one batch is
 //! being made durable the next one gathers. A full queue is refused at once instead of growing.
+//!
+//! On PostgreSQL there may be several such queues, *lanes*, to which each other is what another server is: one for small
+//! requests, which gain by being committed together, and others for large ones, which small ones then need not wait for.
 
 use std::future::poll_fn;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
@@ -12,9 +16,12 @@ use std::task::Poll;
 use std::time::Duration;
 
 use kernel::{Clock, Entropy};
+use ledger::Command;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::db::MAX_LANES;
 use crate::engine::{Answer, Item, Warm};
 use crate::store::Store;
 use crate::{Backend, StoreError};
@@ -24,15 +31,17 @@ use crate::{Backend, StoreError};
 pub struct PipelineOptions {
     /// How many requests may wait; more are refused as overloaded.
     pub queue: usize,
-    /// How many commands are committed together at most.
+    /// From so many commands on, no more requests are taken into a batch.
     pub batch: usize,
+    /// How many batches may be under way at once, 1 to 8; on SQLite it is always one.
+    pub lanes: usize,
     /// How long a lease stays active after a sign of life, milliseconds.
     pub lease_ttl_ms: i64,
 }
 
 impl Default for PipelineOptions {
     fn default() -> Self {
-        Self { queue: 4_096, batch: 512, lease_ttl_ms: 21_600_000 }
+        Self { queue: 4_096, batch: 1_024, lanes: 1, lease_ttl_ms: 21_600_000 }
     }
 }
 
@@ -54,6 +63,9 @@ pub type Observer = Arc<dyn Fn(BatchStats) + Send + Sync>;
 
 type Reply = Result<Vec<Answer>, StoreError>;
 
+/// From so many commands on, a request goes through a lane for large ones.
+const MANY: usize = 32;
+
 struct Job {
     items: Vec<Item>,
     reply: oneshot::Sender<Reply>,
@@ -62,7 +74,8 @@ struct Job {
 /// The way into the pipeline.
 #[derive(Clone)]
 pub struct Pipeline {
-    queue: mpsc::Sender<Job>,
+    lanes: Arc<[mpsc::Sender<Job>]>,
+    /// Of each lane.
     capacity: usize,
 }
 
@@ -75,18 +88,32 @@ impl Pipeline {
         options: PipelineOptions,
         observer: Observer,
     ) -> (Self, tokio::task::JoinHandle<()>) {
-        let capacity = options.queue.max(1);
-        let (queue, jobs) = mpsc::channel(capacity);
         let embedded = store.backend() == Backend::Sqlite;
+        let count = if embedded { 1 } else { options.lanes.clamp(1, MAX_LANES as usize) };
+        let capacity = options.queue.div_ceil(count).max(1);
         let worker = Worker { store, clock, entropy, options, observer, warm: None };
-        let task = if embedded { on_its_own_thread(worker.serve(jobs)) } else { tokio::spawn(worker.serve(jobs)) };
-        (Self { queue, capacity }, task)
+        let (lanes, mut jobs): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(capacity)).unzip();
+        let task = match jobs.pop() {
+            Some(jobs) if embedded => on_its_own_thread(worker.serve(jobs)),
+            last => tokio::spawn(async move {
+                let mut running = JoinSet::new();
+                for jobs in jobs.into_iter().chain(last) {
+                    running.spawn(worker.another().serve(jobs));
+                }
+                while let Some(ended) = running.join_next().await {
+                    if let Err(error) = ended {
+                        tracing::error!(%error, "a lane of the write pipeline has ended");
+                    }
+                }
+            }),
+        };
+        (Self { lanes: lanes.into(), capacity }, task)
     }
 
     /// Runs the commands in order in one transaction and returns when their effects are durable.
     pub async fn run(&self, items: Vec<Item>) -> Reply {
         let (reply, answer) = oneshot::channel();
-        match self.queue.try_send(Job { items, reply }) {
+        match self.lanes[lane(&items, self.lanes.len())].try_send(Job { items, reply }) {
             Ok(()) => answer.await.unwrap_or(Err(StoreError::Closing)),
             Err(mpsc::error::TrySendError::Full(_)) => Err(StoreError::Overloaded),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(StoreError::Closing),
@@ -101,8 +128,35 @@ impl Pipeline {
 
     /// How many requests are waiting.
     pub fn waiting(&self) -> usize {
-        self.capacity - self.queue.capacity()
+        self.lanes.iter().map(|lane| self.capacity - lane.capacity()).sum()
     }
+}
+
+/// Which of so many lanes the commands take: small requests the first, so that many are committed together; those of many
+/// commands the others, by the agent or lease that the first one names.
+fn lane(items: &[Item], lanes: usize) -> usize {
+    let others = lanes.saturating_sub(1) as u64;
+    if others == 0 || items.len() < MANY {
+        return 0;
+    }
+    let mut hasher = DefaultHasher::new();
+    match items.first().map(|item| &item.command) {
+        Some(
+            Command::Grant { agent, .. }
+            | Command::Refresh { agent, .. }
+            | Command::Event { agent, .. }
+            | Command::Touch { agent },
+        ) => agent.hash(&mut hasher),
+        Some(
+            Command::Report { lease, .. }
+            | Command::Return { lease, .. }
+            | Command::Expire { lease }
+            | Command::Revoke { lease, .. }
+            | Command::Settle { lease, .. },
+        ) => lease.hash(&mut hasher),
+        Some(Command::Open { .. } | Command::Adjust { .. }) | None => {}
+    }
+    1 + usize::try_from(hasher.finish() % others).unwrap_or(0)
 }
 
 /// Runs the task on a thread that it may block, as writing to the embedded database does. It ends early where the handle is
@@ -130,6 +184,20 @@ fn on_its_own_thread(task: impl Future<Output = ()> + Send + 'static) -> tokio::
     })
 }
 
+/// What is committed together: the commands of several requests, and how many are whose.
+#[derive(Default)]
+struct Batch {
+    items: Vec<Item>,
+    requests: Vec<(usize, oneshot::Sender<Reply>)>,
+}
+
+impl Batch {
+    fn add(&mut self, mut job: Job) {
+        self.requests.push((job.items.len(), job.reply));
+        self.items.append(&mut job.items);
+    }
+}
+
 struct Worker {
     store: Store,
     clock: Arc<dyn Clock>,
@@ -140,58 +208,70 @@ struct Worker {
 }
 
 impl Worker {
+    /// One more like this, with nothing kept.
+    fn another(&self) -> Self {
+        Self {
+            store: self.store.clone(),
+            clock: Arc::clone(&self.clock),
+            entropy: Arc::clone(&self.entropy),
+            options: self.options.clone(),
+            observer: Arc::clone(&self.observer),
+            warm: None,
+        }
+    }
+
     async fn serve(mut self, mut jobs: mpsc::Receiver<Job>) {
-        let mut batch = Vec::new();
         while let Some(first) = jobs.recv().await {
-            let mut commands = first.items.len();
-            batch.push(first);
+            let mut batch = Batch::default();
+            batch.add(first);
             // Requests that became ready at the same time get to the queue before it is looked at
             tokio::task::yield_now().await;
-            while commands < self.options.batch
+            while batch.items.len() < self.options.batch
                 && let Ok(job) = jobs.try_recv()
             {
-                commands += job.items.len();
-                batch.push(job);
+                batch.add(job);
             }
             let started = Instant::now();
-            let committed = self.process(std::mem::take(&mut batch)).await;
+            let commands = batch.items.len();
+            let committed = self.process(batch).await;
             (self.observer)(BatchStats { commands, waiting: jobs.len(), took: started.elapsed(), committed });
         }
     }
 
-    /// Answers every job; returns whether all was committed together.
-    async fn process(&mut self, jobs: Vec<Job>) -> bool {
-        let items: Vec<Item> = jobs.iter().flat_map(|job| job.items.iter().cloned()).collect();
+    /// Answers every request; returns whether all was committed together.
+    async fn process(&mut self, batch: Batch) -> bool {
+        let Batch { items, requests } = batch;
         match self.commit(&items).await {
             Ok(answers) => {
                 let mut answers = answers.into_iter();
-                for job in jobs {
-                    let its_own = answers.by_ref().take(job.items.len()).collect();
+                for (count, reply) in requests {
                     // A caller that is gone gets its answer when it repeats the request
-                    let _ = job.reply.send(Ok(its_own));
+                    let _ = reply.send(Ok(answers.by_ref().take(count).collect()));
                 }
                 true
             }
-            Err(error) if jobs.len() > 1 && !matches!(error, StoreError::Unavailable(_)) => {
+            Err(error) if requests.len() > 1 && !matches!(error, StoreError::Unavailable(_)) => {
                 // One request that the database refuses must not take its neighbours with it
-                tracing::warn!(%error, jobs = jobs.len(), "batch failed; running its requests one by one");
-                for job in jobs {
-                    let result = self.commit(&job.items).await;
-                    let _ = job.reply.send(result);
+                tracing::warn!(%error, requests = requests.len(), "batch failed; running its requests one by one");
+                let mut rest = items.as_slice();
+                for (count, reply) in requests {
+                    let (its_own, others) = rest.split_at(count);
+                    rest = others;
+                    let _ = reply.send(self.commit(its_own).await);
                 }
                 false
             }
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, jobs = jobs.len(), "batch failed");
+                tracing::warn!(error = &error as &dyn std::error::Error, requests = requests.len(), "batch failed");
                 let transient = error.is_transient();
                 let mut first = Some(error);
-                for job in jobs {
+                for (_, reply) in requests {
                     let error = match (first.take(), transient) {
                         (Some(error), _) => error,
                         (None, true) => StoreError::Collision,
                         (None, false) => StoreError::Corrupt("a neighbour's request failed".to_owned()),
                     };
-                    let _ = job.reply.send(Err(error));
+                    let _ = reply.send(Err(error));
                 }
                 false
             }

@@ -94,7 +94,7 @@ impl Store {
     /// Begins a batch of the pipeline; `warm` is what its last one left, and used if it still holds. Returns what to keep
     /// under for the next one.
     pub(crate) async fn begin_batch(&self, now: Timestamp, warm: Option<Warm>) -> Result<(Work, u64), StoreError> {
-        let mut work = self.work(self.db.begin().await?, now);
+        let mut work = self.work(self.db.begin_batch().await?, now);
         // Counted like any other: should there be a second pipeline, neither trusts what it kept past the other's batches
         let before = self.begun.fetch_add(1, Ordering::SeqCst);
         if self.backend() == Backend::Sqlite {

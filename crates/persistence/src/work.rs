@@ -37,11 +37,6 @@ statements! {
         leased, suspense, spent, overrun, occurred_at, recorded_at, actor, reason, hash) \
         SELECT {int 0}, {text 1}, {int 2}, {text 3}, {text 4}, {int 5}, {text 6}, {int 7}, {int 8}, {int 9}, {int 10}, \
         {int 11}, {int 12}, {int 13}, {text 14}, {text 15}, {blob 16} FROM {rows}";
-    /// Other servers are told when this is committed, in the same round trip.
-    INSERT_OUTBOX = "INSERT INTO outbox (seq, agent_id, kind, payload, created_at) \
-        SELECT {int 0}, {int 1}, {text 2}, {text 3}, {int 4} FROM {rows}"
-        | "WITH told AS (INSERT INTO outbox (seq, agent_id, kind, payload, created_at) \
-        SELECT {int 0}, {int 1}, {text 2}, {text 3}, {int 4} FROM {rows}) SELECT pg_notify('iron_outbox', '')";
     INSERT_AUDIT = "INSERT INTO audit (seq, id, recorded_at, operation, resource_type, resource_id, user_id, user_role, \
         agent_id, ip_address, user_agent, request_id, before_state, after_state, metadata, prev_hash, hash) \
         SELECT {int 0}, {text 1}, {int 2}, {text 3}, {text 4}, {text 5}, {text 6}, {text 7}, {int 8}, {text 9}, {text 10}, \
@@ -57,7 +52,6 @@ pub(crate) fn hot_statements() -> Vec<(&'static str, &'static crate::db::Sql)> {
         ("SET_AUDIT_HEAD", &*SET_AUDIT_HEAD),
         ("UPDATE_BOOKS", &*UPDATE_BOOKS),
         ("INSERT_JOURNAL", &*INSERT_JOURNAL),
-        ("INSERT_OUTBOX", &*INSERT_OUTBOX),
         ("INSERT_AUDIT", &*INSERT_AUDIT),
     ]
 }
@@ -227,7 +221,8 @@ impl Work {
         let audit_hash = head.hash(3)?;
         self.write_journal(journal_end - journal).await?;
         self.write_books().await?;
-        self.write_outbox(outbox_end - outbox).await?;
+        let events = std::mem::take(&mut self.events);
+        self.write_outbox(&events, outbox_end - outbox).await?;
         self.write_audit(audit_end - audit, audit_hash, entropy).await
     }
 
@@ -278,19 +273,6 @@ impl Work {
                 .blob(&book.chain.hash);
         }
         self.tx.run(&INSERT_JOURNAL, args![rows.finish()]).await.map(drop)
-    }
-
-    async fn write_outbox(&mut self, mut seq: i64) -> Result<(), StoreError> {
-        if self.events.is_empty() {
-            return Ok(());
-        }
-        let mut rows = Rows::new();
-        for event in std::mem::take(&mut self.events) {
-            seq += 1;
-            rows.row().int(seq).opt_int(event.agent.map(|a| a.0)).text(event.kind).text(&event.payload);
-            rows.int(self.now.millis());
-        }
-        self.tx.run(&INSERT_OUTBOX, args![rows.finish()]).await.map(drop)
     }
 
     async fn write_audit(&mut self, mut seq: i64, mut head: [u8; 32], entropy: &dyn Entropy) -> Result<(), StoreError> {

@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::StoreError;
 use crate::db::Value;
-use crate::rows::Rows;
+use crate::rows::{self, Rows};
 
 /// Statements that stay prepared: each of the set-based ones in several sizes.
 const PREPARED: usize = 512;
@@ -25,7 +25,13 @@ const PREPARED: usize = 512;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Writes are durable when a commit returns; the log is copied into the database by a task of its own.
 const SESSION: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
-    PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY;";
+    PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY;";
+/// Memory for pages, KiB.
+const CACHE: u32 = 65_536;
+/// That of a small file. SQLite looks through all pages in memory at the end of a transaction that has put pages of an index
+/// into another order, unless the file has more than 1 GiB.
+const SMALL_CACHE: u32 = 32_768;
+const SMALL_FILE: u64 = 1 << 30;
 
 /// The connection, and whose turn it is; cheap to clone.
 #[derive(Clone)]
@@ -41,6 +47,8 @@ impl Writer {
         let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(PATIENCE)?;
         connection.execute_batch(SESSION)?;
+        let small = path.metadata().is_ok_and(|file| file.len() <= SMALL_FILE);
+        connection.pragma_update(None, "cache_size", -i64::from(if small { SMALL_CACHE } else { CACHE }))?;
         // Plans do not depend on what is bound: else a statement about a table with a partial index, prepared once, would be
         // prepared again for every batch
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
@@ -96,21 +104,26 @@ pub(crate) struct Writing {
 impl Writing {
     /// Runs a query.
     pub(crate) fn rows(&self, sql: &str, args: &[Value]) -> Result<Vec<Vec<Cell>>, StoreError> {
-        self.within(|connection| {
-            let mut statement = bound(connection, sql, args)?;
-            let columns = statement.column_count();
-            let mut rows = statement.raw_query();
-            let mut found = Vec::new();
-            while let Some(row) = rows.next()? {
-                found.push((0..columns).map(|column| row.get(column)).collect::<Result<Vec<Cell>, _>>()?);
-            }
-            Ok(found)
-        })
+        self.within(|connection| found(bound(connection, sql, args)?))
+    }
+
+    /// Runs a query about a set of rows.
+    pub(crate) fn rows_for<'a>(
+        &self,
+        sql: &str,
+        set: impl Iterator<Item = rows::Cell<'a>>,
+    ) -> Result<Vec<Vec<Cell>>, StoreError> {
+        self.within(|connection| found(bound_in_order(connection, sql, set)?))
     }
 
     /// Runs a statement; returns how many rows it changed.
     pub(crate) fn run(&self, sql: &str, args: &[Value]) -> Result<u64, StoreError> {
         self.within(|connection| Ok(bound(connection, sql, args)?.raw_execute()? as u64))
+    }
+
+    /// Runs a statement about a set of rows; returns how many it changed.
+    pub(crate) fn run_for<'a>(&self, sql: &str, set: impl Iterator<Item = rows::Cell<'a>>) -> Result<u64, StoreError> {
+        self.within(|connection| Ok(bound_in_order(connection, sql, set)?.raw_execute()? as u64))
     }
 
     /// Runs a statement for each of the rows; returns how many it changed.
@@ -119,7 +132,7 @@ impl Writing {
             let mut statement = connection.prepare_cached(sql)?;
             let mut changed = 0;
             for row in rows.each() {
-                for (index, value) in row.iter().enumerate() {
+                for (index, value) in row.enumerate() {
                     statement.raw_bind_parameter(index + 1, value)?;
                 }
                 changed += statement.raw_execute()? as u64;
@@ -180,6 +193,40 @@ fn bound<'c>(connection: &'c Connection, sql: &str, args: &[Value]) -> Result<Ca
         statement.raw_bind_parameter(index, value)?;
     }
     Ok(statement)
+}
+
+/// The statement, prepared, with parameters that have no numbers.
+fn bound_in_order<'c, 'a>(
+    connection: &'c Connection,
+    sql: &str,
+    set: impl Iterator<Item = rows::Cell<'a>>,
+) -> Result<CachedStatement<'c>, StoreError> {
+    let mut statement = connection.prepare_cached(sql)?;
+    for (index, cell) in set.enumerate() {
+        statement.raw_bind_parameter(index + 1, cell)?;
+    }
+    Ok(statement)
+}
+
+fn found(mut statement: CachedStatement<'_>) -> Result<Vec<Vec<Cell>>, StoreError> {
+    let columns = statement.column_count();
+    let mut rows = statement.raw_query();
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push((0..columns).map(|column| row.get(column)).collect::<Result<Vec<Cell>, _>>()?);
+    }
+    Ok(found)
+}
+
+impl rusqlite::ToSql for rows::Cell<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Int(value) => ValueRef::Integer(*value),
+            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+            Self::Blob(bytes) => ValueRef::Blob(bytes),
+        }))
+    }
 }
 
 impl rusqlite::ToSql for Value {

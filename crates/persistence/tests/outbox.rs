@@ -242,6 +242,20 @@ on_both_backends! {
         assert_eq!(kinds, ["lease_granted", "llm_call", "lease_refreshed", "lease_expired", "lease_returned"]);
     }
 
+    async fn events_of_one_commit_are_told_one_by_one(t: TestStore) {
+        emit(&t, &[Some(1)]).await;
+        let many: Vec<Option<i64>> = (0..100).map(|n| (n % 3 > 0).then_some(n)).collect();
+        emit(&t, &many).await;
+        emit(&t, &[Some(2)]).await;
+        assert_eq!(places(&t, 0, 1_000).await, (1..=102).collect::<Vec<_>>());
+        for (after, limit, expected) in [(0, 1, 1..=1), (1, 40, 2..=41), (20, 7, 21..=27), (33, 32, 34..=65), (99, 9, 100..=102)] {
+            assert_eq!(places(&t, after, limit).await, expected.collect::<Vec<_>>(), "{limit} after {after}");
+        }
+        let told = t.store.events_after(1, 100).await.expect("read");
+        assert_eq!(told.iter().map(|event| event.agent.map(|agent| agent.0)).collect::<Vec<_>>(), many);
+        assert!(told.iter().all(|event| event.payload == "{\"a\":\"\\\"ü\"}" && event.created_at == told[0].created_at));
+    }
+
     async fn old_events_are_pruned_from_the_old_end(t: TestStore) {
         for _ in 0..5 {
             emit(&t, &[None, None]).await;
@@ -253,12 +267,12 @@ on_both_backends! {
             gone
         };
         assert_eq!(prune(START, 100).await, 0, "nothing is older");
-        assert_eq!(prune(START.plus_millis(2_000), 3).await, 3, "no more than asked for");
-        assert_eq!(prune(START.plus_millis(2_000), 3).await, 1);
+        assert_eq!(prune(START.plus_millis(2_000), 3).await, 2, "no more than asked for, and whole commits");
+        assert_eq!(prune(START.plus_millis(2_000), 3).await, 2);
         assert_eq!(prune(START.plus_millis(2_000), 3).await, 0);
         assert_eq!((places(&t, 0, 100).await, head(&t).await.oldest), ((5..=10).collect(), 5));
         // A clock that was behind for a while leaves an old event among young ones: it stays, so that there is no hole
-        t.execute("UPDATE outbox SET created_at = 0 WHERE seq = 8").await;
+        t.execute("UPDATE outbox SET created_at = 0 WHERE seq = 10").await;
         assert_eq!(prune(START.plus_millis(3_000), 100).await, 2);
         assert_eq!(places(&t, 0, 100).await, [7, 8, 9, 10]);
         assert_eq!(prune(kernel::Timestamp::MAX, 100).await, 4);

@@ -27,7 +27,7 @@ fn start_observed(
     batch: usize,
     observer: Arc<dyn Fn(BatchStats) + Send + Sync>,
 ) -> (Pipeline, JoinHandle<()>) {
-    let options = PipelineOptions { queue, batch, lease_ttl_ms: TTL_MS };
+    let options = PipelineOptions { queue, batch, lease_ttl_ms: TTL_MS, ..PipelineOptions::default() };
     let clock = Arc::new(ManualClock::new(t.now()));
     Pipeline::start(store.clone(), clock, Arc::new(SeededEntropy::new(7)), options, observer)
 }

@@ -159,6 +159,7 @@ impl Server {
         let options = PipelineOptions {
             queue: config.database.write_queue as usize,
             batch: config.database.write_batch as usize,
+            lanes: config.database.write_lanes as usize,
             lease_ttl_ms: config.budget.lease_ttl_ms,
         };
         let (clock, entropy) = (Arc::clone(&deps.clock), Arc::clone(&deps.entropy));

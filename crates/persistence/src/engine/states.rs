@@ -36,6 +36,8 @@ use crate::{StoreError, Work};
 
 /// How long after an LLM request an agent counts as running, milliseconds.
 const RUNNING_MS: i64 = 300_000;
+/// A later request is not noted before so much time has passed.
+const NOTED_MS: i64 = 1_000;
 
 /// What an agent is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,7 +87,7 @@ pub(crate) struct StateRow {
     usable_until: Timestamp,
     /// How many of its leases are active.
     open_leases: i64,
-    /// When it last told of an LLM request.
+    /// When it last told of an LLM request, or less than [`NOTED_MS`] before that.
     fact_at: Timestamp,
     /// When its state must be looked at though nothing happens; not after that time.
     look_at: Option<Timestamp>,
@@ -209,8 +211,10 @@ impl Work {
             let state = &mut row.state;
             // Only shown; money does not depend on it
             state.open_leases = (state.open_leases + watched.opened).max(0);
-            if watched.worked {
-                state.fact_at = state.fact_at.max(now);
+            // To the second: an agent at work is not written for each call
+            let noted = watched.worked && now >= state.fact_at.plus_millis(NOTED_MS);
+            if noted {
+                state.fact_at = now;
             }
             let figures = figures_of(book, *id);
             let told = state.derive(&figures, || is_exhausted(book, agent, now), now);
@@ -224,7 +228,7 @@ impl Work {
                 }
             }
             let after = Shown { state: Some(told), figures, open_leases: state.open_leases };
-            if watched.worked || before.state != after.state || watched.opened != 0 {
+            if noted || before.state != after.state || watched.opened != 0 {
                 self.soil_book(*id);
             }
             self.states.shown.entry(*id).or_insert((before, after)).1 = after;

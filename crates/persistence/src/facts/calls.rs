@@ -12,6 +12,7 @@ use std::collections::{HashMap, HashSet};
 use analytics::CallStatus;
 use kernel::{AgentId, LeaseId, Timestamp};
 
+use super::names::{Name, Names};
 use super::series::SeriesKey;
 use crate::EventMore;
 
@@ -64,6 +65,8 @@ pub(super) struct Call {
     pub(super) event: Option<EventHalf>,
     pub(super) report: Option<ReportHalf>,
     pub(super) touched: bool,
+    /// Those of its sides, as they were when it was made or last renamed.
+    names: Names,
 }
 
 /// What is stored of a fact.
@@ -101,9 +104,6 @@ pub(super) struct Extras {
 const NAMESAKES: usize = 32;
 /// So often the names are looked up of those who were left by their partners.
 const ROUNDS: usize = 8;
-
-/// A name of a fact of an agent.
-pub(super) type Name = (AgentId, String);
 
 /// The facts a batch touches.
 #[derive(Debug, Default)]
@@ -147,24 +147,36 @@ fn share_an_id(event: &EventHalf, report: &ReportHalf) -> bool {
 }
 
 impl Call {
+    pub(super) fn new(
+        agent: AgentId,
+        stored: Option<Image>,
+        event: Option<EventHalf>,
+        report: Option<ReportHalf>,
+        touched: bool,
+    ) -> Self {
+        let mut call = Self { agent, stored, event, report, touched, names: Names::default() };
+        call.rename();
+        call
+    }
+
     /// Whether both sides went to other facts.
     pub(super) const fn is_gone(&self) -> bool {
         self.event.is_none() && self.report.is_none()
     }
 
     /// The names it goes by, its event's own first.
-    pub(super) fn names(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = Vec::with_capacity(2);
-        if let Some(event) = &self.event {
-            names.push(&event.id);
-            names.extend(event.request.as_deref().filter(|request| *request != event.id));
-        }
-        if let Some(report) = &self.report
-            && !names.contains(&report.request.as_str())
-        {
-            names.push(&report.request);
-        }
-        names
+    pub(super) const fn names(&self) -> &Names {
+        &self.names
+    }
+
+    fn rename(&mut self) {
+        let (event, report) = (self.event.as_ref(), self.report.as_ref());
+        self.names = Names::new(
+            self.agent,
+            event.map(|event| event.id.as_str()),
+            event.and_then(|event| event.request.as_deref()),
+            report.map(|report| report.request.as_str()),
+        );
     }
 }
 
@@ -172,8 +184,8 @@ impl Calls {
     /// Adds a fact, stored or new. A new one looks for a partner.
     pub(super) fn add(&mut self, call: Call) -> usize {
         let at = self.all.len();
-        for name in call.names() {
-            self.by_name.entry((call.agent, name.to_owned())).or_default().push(at);
+        for name in call.names.iter() {
+            self.by_name.entry(name).or_default().push(at);
         }
         let stored = call.stored.as_ref().map(|image| image.id);
         self.all.push(call);
@@ -187,14 +199,12 @@ impl Calls {
     /// The fact `at` looks for a partner.
     fn wait(&mut self, at: usize) {
         self.queue.push(at);
-        let call = &self.all[at];
-        let mut names = call.names().into_iter().map(|name| (call.agent, name.to_owned()));
-        self.all_asked &= names.all(|name| self.asked.contains(&name));
+        self.all_asked &= self.all[at].names.iter().all(|name| self.asked.contains(&name));
     }
 
     /// Whether so many facts share the name that no more are to be found by it.
-    pub(super) fn is_crowded(&self, agent: AgentId, name: &str) -> bool {
-        self.by_name.get(&(agent, name.to_owned())).is_some_and(|facts| facts.len() > NAMESAKES)
+    pub(super) fn is_crowded(&self, name: Name) -> bool {
+        self.by_name.get(&name).is_some_and(|facts| facts.len() > NAMESAKES)
     }
 
     /// Finds partners for those who look for one, until all have one or none would take them; or says what must be
@@ -232,8 +242,7 @@ impl Calls {
     fn unasked(&self) -> Vec<Name> {
         let mut names = Vec::new();
         for call in self.queue.iter().map(|at| &self.all[*at]) {
-            let own = call.names().into_iter().map(|name| (call.agent, name.to_owned()));
-            names.extend(own.filter(|name| !self.asked.contains(name)));
+            names.extend(call.names.iter().filter(|name| !self.asked.contains(name)));
         }
         names
     }
@@ -242,8 +251,8 @@ impl Calls {
     fn best(&self, at: usize) -> Option<usize> {
         let call = &self.all[at];
         let mut best = None;
-        for name in call.names() {
-            let namesakes = self.by_name.get(&(call.agent, name.to_owned())).into_iter().flatten().copied();
+        for name in call.names.iter() {
+            let namesakes = self.by_name.get(&name).into_iter().flatten().copied();
             // Those who wait for their turn will look at this one then
             for other in namesakes.filter(|other| *other != at && !self.queue.contains(other)) {
                 let partner = &self.all[other];
@@ -285,6 +294,7 @@ impl Calls {
                 let report = self.all[partner].report.take();
                 self.all[at].event = Some(event);
                 self.move_report(report, at);
+                self.all[partner].rename();
                 self.wait(partner);
             }
             return;
@@ -320,9 +330,8 @@ impl Calls {
 
     /// Makes the fact known by names that came to it.
     fn rename(&mut self, at: usize) {
-        let call = &self.all[at];
-        for name in call.names() {
-            let name = (call.agent, name.to_owned());
+        self.all[at].rename();
+        for name in self.all[at].names.iter() {
             self.all_asked &= self.asked.contains(&name);
             let namesakes = self.by_name.entry(name).or_default();
             if !namesakes.contains(&at) {

@@ -81,8 +81,9 @@ impl Cells {
         let renamed = image.extras.provider.is_some();
         self.series.entry(image.series_no).or_insert_with(|| (!renamed).then(|| image.key.clone()));
         for level in Level::ALL {
-            let start = level.floor(image.occurred_at);
-            if start < folded.until(level) {
+            // What a level is complete until begins one of its buckets
+            if image.occurred_at < folded.until(level) {
+                let start = level.floor(image.occurred_at);
                 change(self.deltas.entry((level, start, image.series_no)).or_default());
             }
         }

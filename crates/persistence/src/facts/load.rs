@@ -1,13 +1,13 @@
 //! Loading the facts that a batch touches.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
 use kernel::{AgentId, LeaseId};
 use ledger::{Book, Command};
-use sha2::{Digest, Sha256};
 
-use super::calls::{Call, Calls, EventHalf, Extras, Image, Missing, Name, ReportHalf, Told};
+use super::calls::{Call, Calls, EventHalf, Extras, Image, Missing, ReportHalf, Told};
 use super::flag;
+use super::names::Name;
 use super::series::key_from_row;
 use crate::db::{Row, args, statements};
 use crate::rows::Rows;
@@ -32,12 +32,6 @@ pub(super) fn hot_statements() -> Vec<(&'static str, &'static crate::db::Sql)> {
     vec![("FACTS", &*FACTS), ("REPORTS_TOLD", &*REPORTS_TOLD)]
 }
 
-/// A name as it is stored.
-pub(crate) fn hash_of(name: &str) -> [u8; 16] {
-    let digest: [u8; 32] = Sha256::digest(name.as_bytes()).into();
-    std::array::from_fn(|at| digest[at])
-}
-
 /// A client's time as it counts for facts (§12): that of receipt, if it says more than 31 days before or 5 minutes after.
 pub(crate) fn counted(said: kernel::Timestamp, received: kernel::Timestamp) -> kernel::Timestamp {
     const DAYS_MS: i64 = 31 * 86_400_000;
@@ -50,26 +44,33 @@ impl Work {
     /// counted before. The leases of reports are in the book, and the reports that are known.
     pub(crate) async fn load_calls(&mut self, items: &[Item], book: &mut Book) -> Result<Calls, StoreError> {
         let mut calls = Calls::default();
-        let (mut events, mut others) = (HashSet::new(), HashSet::new());
+        // Names of events, and other names
+        let mut named: [Vec<(AgentId, &str)>; 2] = Default::default();
         for item in items {
             match (&item.command, &item.extra) {
                 (Command::Event { agent, item, .. }, Extra::Event(facts)) => {
-                    events.insert((*agent, item.id.as_str()));
-                    others.extend(facts.request_id.as_deref().map(|request| (*agent, request)));
+                    named[0].push((*agent, item.id.as_str()));
+                    named[1].extend(facts.request_id.as_deref().map(|request| (*agent, request)));
                 }
                 (Command::Report { lease, item: Some(item), .. }, _) => {
                     let agent = book.leases.get(lease).map(|lease| lease.agent);
                     let known = book.reports.contains_key(&(lease.clone(), item.id.clone()));
-                    others.extend(agent.filter(|_| !known).map(|agent| (agent, item.id.as_str())));
+                    named[1].extend(agent.filter(|_| !known).map(|agent| (agent, item.id.as_str())));
                 }
                 _ => {}
             }
         }
-        let names: BTreeSet<(AgentId, &str)> = events.union(&others).copied().collect();
+        let names: Vec<Name> = named.iter().flatten().map(|(agent, name)| Name::new(*agent, name)).collect();
         if names.is_empty() {
             return Ok(calls);
         }
-        for row in self.named_facts(names.iter().copied()).await? {
+        calls.asked.extend(&names);
+        let found = self.named_facts(names).await?;
+        if found.is_empty() {
+            return Ok(calls);
+        }
+        let [events, others] = named.map(|names| names.into_iter().collect::<HashSet<_>>());
+        for row in found {
             if let Some(id) = row.opt_text(9)? {
                 let agent = AgentId(row.int(12)?);
                 // A repeated event, the usual case, needs nothing else of its fact
@@ -86,7 +87,6 @@ impl Work {
             }
             calls.add_stored(&row)?;
         }
-        calls.asked.extend(names.into_iter().map(|(agent, name)| (agent, name.to_owned())));
         Ok(calls)
     }
 
@@ -94,11 +94,10 @@ impl Work {
     pub(super) async fn load_missing(&mut self, missing: Missing, calls: &mut Calls) -> Result<(), StoreError> {
         let Missing { names, reports } = missing;
         if !names.is_empty() {
-            let asked: BTreeSet<(AgentId, &str)> = names.iter().map(|(agent, name)| (*agent, name.as_str())).collect();
-            for row in self.named_facts(asked.into_iter()).await? {
+            calls.asked.extend(&names);
+            for row in self.named_facts(names).await? {
                 calls.add_stored(&row)?;
             }
-            calls.asked.extend(names);
         }
         if reports.is_empty() {
             return Ok(());
@@ -123,10 +122,13 @@ impl Work {
         Ok(())
     }
 
-    async fn named_facts(&mut self, names: impl Iterator<Item = (AgentId, &str)>) -> Result<Vec<Row>, StoreError> {
+    async fn named_facts(&mut self, mut names: Vec<Name>) -> Result<Vec<Row>, StoreError> {
+        // In the order of the index, each once
+        names.sort_unstable();
+        names.dedup();
         let mut rows = Rows::new();
-        for (agent, name) in names {
-            rows.row().int(agent.0).blob(&hash_of(name));
+        for Name { agent, hash } in names {
+            rows.row().int(agent.0).blob(&hash);
         }
         self.tx.rows(&FACTS, args![rows.finish()]).await
     }
@@ -241,14 +243,14 @@ fn call_of(image: Image) -> Result<Call, StoreError> {
     } else {
         None
     };
-    Ok(Call { agent: image.key.agent, stored: Some(image), event, report, touched: false })
+    Ok(Call::new(image.key.agent, Some(image), event, report, false))
 }
 
 /// What is stored under these names, as rows.
-pub(super) fn name_rows<'a>(names: impl Iterator<Item = (&'a Name, i64)>) -> Rows {
+pub(super) fn name_rows(names: impl Iterator<Item = (Name, i64)>) -> Rows {
     let mut rows = Rows::new();
-    for ((agent, name), fact) in names {
-        rows.row().int(agent.0).blob(&hash_of(name)).int(fact);
+    for (Name { agent, hash }, fact) in names {
+        rows.row().int(agent.0).blob(&hash).int(fact);
     }
     rows
 }

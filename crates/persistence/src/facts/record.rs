@@ -1,15 +1,16 @@
 //! Facts of a batch: made, changed and written, with what they add to the roll-ups.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use analytics::{CallStatus, Folded};
 use kernel::Timestamp;
 use ledger::{Applied, Command, Lease, Outcome};
 
-use super::calls::{Call, Calls, EventHalf, Extras, Image, Name, ReportHalf, Told};
+use super::calls::{Call, Calls, EventHalf, Extras, Image, ReportHalf, Told};
 use super::cells::Cells;
 use super::flag;
 use super::load::{counted, name_rows};
+use super::names::{Name, Names};
 use super::series::{Series, SeriesKey};
 use super::sketches::Remeasured;
 use crate::db::{args, statements};
@@ -101,8 +102,9 @@ impl Work {
         let touched = |call: &Call| call.touched || call.stored.is_none();
         let changed: Vec<usize> = (0..calls.all.len()).filter(|at| touched(&calls.all[*at])).collect();
         let there = |at: &&usize| !calls.all[**at].is_gone();
-        let keys = changed.iter().filter(there).map(|at| key_of(&calls.all[*at]));
-        let series = self.series_of(keys.collect::<Vec<_>>()).await?;
+        let keys: Vec<SeriesKey> = changed.iter().filter(there).filter_map(|at| key_of(&calls.all[*at])).collect();
+        let series = self.series_of(&keys).await?;
+        let mut keys = keys.into_iter().zip(series);
         let fresh = changed.iter().filter(there).filter(|at| calls.all[**at].stored.is_none()).count();
         let (mut numbers, folded, sketched) = self.head(fresh).await?;
 
@@ -114,7 +116,8 @@ impl Work {
             } else {
                 let id = call.stored.as_ref().map(|image| image.id).or_else(|| numbers.next());
                 let id = id.ok_or_else(|| StoreError::Corrupt("the numbers of facts have run out".to_owned()))?;
-                Some(image_of(call, id, &series)?)
+                let key = keys.next().ok_or_else(|| StoreError::Corrupt(format!("fact {id} has no series")))?;
+                Some(image_of(call, id, key)?)
             };
             let before = call.stored.clone();
             if before != after {
@@ -181,23 +184,23 @@ impl Work {
         let mut gone: Vec<(Name, i64)> = Vec::new();
         for change in changes {
             let call = &calls.all[change.at];
-            let before = change.before.as_ref().map_or_else(Vec::new, names_of);
-            let after = change.after.as_ref().map_or_else(Vec::new, names_of);
+            let before = change.before.as_ref().map_or_else(Names::default, names_of);
+            let after = if change.after.is_some() { *call.names() } else { Names::default() };
             if let Some(image) = &change.before {
-                let left = before.iter().filter(|name| !after.contains(name));
-                gone.extend(left.map(|name| ((call.agent, (*name).to_owned()), image.id)));
+                gone.extend(before.iter().filter(|name| !after.contains(*name)).map(|name| (name, image.id)));
             }
             let Some(image) = &change.after else { continue };
-            for name in after.iter().filter(|name| !before.contains(name)) {
+            for name in after.iter().filter(|name| !before.contains(*name)) {
                 // An event is always found by its own id, or it would be counted again
-                if image.event_id.as_deref() == Some(*name) || !calls.is_crowded(call.agent, name) {
-                    fresh.push(((call.agent, (*name).to_owned()), image.id));
+                if after.is_of_event(name) || !calls.is_crowded(name) {
+                    fresh.push((name, image.id));
                 }
             }
         }
+        fresh.sort_unstable();
         for (sql, names) in [(&DELETE_IDS, gone), (&INSERT_IDS, fresh)] {
             if !names.is_empty() {
-                let rows = name_rows(names.iter().map(|(name, fact)| (name, *fact)));
+                let rows = name_rows(names.into_iter());
                 self.tx.run(sql, args![rows.finish()]).await?;
             }
         }
@@ -230,11 +233,10 @@ impl Work {
 }
 
 /// The names an image goes by.
-fn names_of(image: &Image) -> Vec<&str> {
-    let all = [&image.event_id, &image.request_id, &image.extras.report_request];
-    let mut names: Vec<&str> = all.into_iter().filter_map(|name| name.as_deref()).collect();
-    names.dedup();
-    names
+fn names_of(image: &Image) -> Names {
+    let [event, request, report] =
+        [&image.event_id, &image.request_id, &image.extras.report_request].map(Option::as_deref);
+    Names::new(image.key.agent, event, request, report)
 }
 
 /// What the command told that was not known.
@@ -244,7 +246,7 @@ fn new_call(item: &Item, applied: &Applied, checkout: &Checkout, now: Timestamp)
         let project = lease.project.as_ref().map_or_else(String::new, |project| project.as_str().to_owned());
         (lease.owner.as_str().to_owned(), project, key)
     };
-    let call = |agent, event, report| Call { agent, stored: None, event, report, touched: true };
+    let call = |agent, event, report| Call::new(agent, None, event, report, true);
     match (&item.command, &applied.outcome) {
         (Command::Event { agent, item: spending, .. }, Outcome::Counted { lease, duplicate: false }) => {
             let Extra::Event(facts) = &item.extra else {
@@ -322,19 +324,9 @@ fn told_of(call: &Call) -> Option<(&Told, &Told)> {
     }
 }
 
-fn key_of(call: &Call) -> SeriesKey {
-    let Some((told, whose)) = told_of(call) else {
-        return SeriesKey {
-            agent: call.agent,
-            owner: String::new(),
-            project: String::new(),
-            provider: String::new(),
-            key: 0,
-            model: String::new(),
-            status: CallStatus::Completed,
-        };
-    };
-    SeriesKey {
+fn key_of(call: &Call) -> Option<SeriesKey> {
+    let (told, whose) = told_of(call)?;
+    Some(SeriesKey {
         agent: call.agent,
         owner: whose.owner.clone(),
         project: whose.project.clone(),
@@ -342,14 +334,12 @@ fn key_of(call: &Call) -> SeriesKey {
         key: if told.key == 0 { whose.key } else { told.key },
         model: told.model.clone(),
         status: told.status,
-    }
+    })
 }
 
-fn image_of(call: &Call, id: i64, series: &HashMap<SeriesKey, Series>) -> Result<Image, StoreError> {
-    let corrupt = |what: &str| StoreError::Corrupt(format!("fact {id} has no {what}"));
-    let (told, _) = told_of(call).ok_or_else(|| corrupt("side"))?;
-    let key = key_of(call);
-    let Series { no, renamed } = *series.get(&key).ok_or_else(|| corrupt("series"))?;
+fn image_of(call: &Call, id: i64, (key, series): (SeriesKey, Series)) -> Result<Image, StoreError> {
+    let (told, _) = told_of(call).ok_or_else(|| StoreError::Corrupt(format!("fact {id} has no side")))?;
+    let Series { no, renamed } = series;
     let (event, report) = (call.event.as_ref(), call.report.as_ref());
     let reported = report.map_or(0, |report| report.cost);
     let received = [event.map(|e| &e.told), report.and_then(|r| r.told.as_ref())];

@@ -3,7 +3,7 @@
 use analytics::Level;
 use kernel::Timestamp;
 
-use super::load::hash_of;
+use super::names::hash_of;
 use crate::db::{args, statements};
 use crate::rows::Rows;
 use crate::{Store, StoreError};

@@ -47,16 +47,9 @@ const TOO_MANY: usize = 65_536;
 pub(crate) struct SeriesCache(Mutex<HashMap<SeriesKey, Series>>);
 
 impl SeriesCache {
-    fn find(&self, keys: impl IntoIterator<Item = SeriesKey>) -> (HashMap<SeriesKey, Series>, HashSet<SeriesKey>) {
+    fn find(&self, keys: &[SeriesKey]) -> Vec<Option<Series>> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut found, mut missing) = (HashMap::new(), HashSet::new());
-        for key in keys {
-            match known.get(&key) {
-                Some(series) => drop(found.insert(key, *series)),
-                None => drop(missing.insert(key)),
-            }
-        }
-        (found, missing)
+        keys.iter().map(|key| known.get(key).copied()).collect()
     }
 
     /// Takes over what a committed transaction found or made.
@@ -114,32 +107,38 @@ pub(super) fn key_from_row(row: &Row, at: usize) -> Result<SeriesKey, StoreError
 }
 
 impl Work {
-    /// The series of these keys; those that are missing are made. Whoever calls holds the locks of the agents' books.
-    pub(super) async fn series_of(
-        &mut self,
-        keys: impl IntoIterator<Item = SeriesKey>,
-    ) -> Result<HashMap<SeriesKey, Series>, StoreError> {
-        let (mut found, missing) = self.series.find(keys);
+    /// The series of these keys, one for each; those that are missing are made. Whoever calls holds the locks of the
+    /// agents' books.
+    pub(super) async fn series_of(&mut self, keys: &[SeriesKey]) -> Result<Vec<Series>, StoreError> {
+        let known = self.series.find(keys);
+        let missing = keys.iter().zip(&known).filter(|(_, series)| series.is_none()).map(|(key, _)| key);
+        let mut made = self.missing_series(missing.collect()).await?;
+        let series = keys.iter().zip(known).map(|(key, series)| series.or_else(|| made.get(key).copied()));
+        let series: Option<Vec<Series>> = series.collect();
+        self.learned_series.extend(made.drain());
+        series.ok_or_else(|| StoreError::Corrupt("a series was not stored".to_owned()))
+    }
+
+    async fn missing_series(&mut self, missing: HashSet<&SeriesKey>) -> Result<HashMap<SeriesKey, Series>, StoreError> {
         if missing.is_empty() {
-            return Ok(found);
+            return Ok(HashMap::new());
         }
-        let mut learned: Vec<(SeriesKey, Series)> = Vec::new();
-        let stored = self.stored_series(missing.iter()).await?;
-        let fresh: Vec<SeriesKey> = missing.iter().filter(|key| !stored.contains_key(*key)).cloned().collect();
-        learned.extend(stored.into_iter().map(|(key, no)| (key, Series { no, renamed: false })));
+        let stored = self.stored_series(missing.iter().copied()).await?;
+        let fresh: Vec<SeriesKey> = missing.into_iter().filter(|key| !stored.contains_key(*key)).cloned().collect();
+        let mut found: HashMap<SeriesKey, Series> =
+            stored.into_iter().map(|(key, no)| (key, Series { no, renamed: false })).collect();
         if !fresh.is_empty() {
             let named = self.within_bounds(fresh).await?;
             let wanted: HashSet<SeriesKey> = named.iter().map(|(_, key)| key.clone()).collect();
             self.tx.run(&INSERT, args![rows_of(wanted.iter()).finish()]).await?;
             let made = self.stored_series(wanted.iter()).await?;
             for (asked, key) in named {
-                let no = made.get(&key).copied();
-                let no = no.ok_or_else(|| StoreError::Corrupt("a series was not stored".to_owned()))?;
-                learned.push((asked.clone(), Series { no, renamed: asked != key }));
+                if let Some(no) = made.get(&key).copied() {
+                    let renamed = asked != key;
+                    found.insert(asked, Series { no, renamed });
+                }
             }
         }
-        found.extend(learned.iter().cloned());
-        self.learned_series.append(&mut learned);
         Ok(found)
     }
 

@@ -8,7 +8,6 @@ use kernel::{AgentId, ProjectId, ProviderKeyId, UserId};
 
 use super::QuestionFilter;
 use crate::db::{Backend, Value};
-use crate::rows::Rows;
 
 /// A statement on the way.
 pub(super) struct Text {
@@ -19,6 +18,17 @@ pub(super) struct Text {
 
 /// A piece of the range with the number of the bucket it belongs to.
 pub(super) type Numbered = (usize, Piece);
+
+/// A JSON array of arrays.
+fn json_of(stretches: &[[i64; 4]]) -> String {
+    let mut json = String::with_capacity(stretches.len() * 40 + 2);
+    for [bucket, what, from, to] in stretches {
+        json.push(if json.is_empty() { '[' } else { ',' });
+        let _ = write!(json, "[{bucket},{what},{from},{to}]");
+    }
+    json.push_str(if json.is_empty() { "[]" } else { "]" });
+    json
+}
 
 impl Text {
     pub(super) const fn new(backend: Backend) -> Self {
@@ -67,16 +77,11 @@ impl Text {
                 self.push(")")
             }
             Backend::Postgres => {
-                let mut rows = Rows::new();
-                for stretch in stretches {
-                    let cells = rows.row();
-                    stretch.iter().copied().fold(cells, Rows::int);
-                }
                 self.push(
                     "WITH piece AS (SELECT CAST(t.value->>0 AS BIGINT) AS bucket, CAST(t.value->>1 AS BIGINT) AS what, \
                     CAST(t.value->>2 AS BIGINT) AS lo, CAST(t.value->>3 AS BIGINT) AS hi FROM jsonb_array_elements(CAST(",
                 );
-                self.bind(rows.to_json()).push(" AS jsonb)) AS t(value))")
+                self.bind(json_of(stretches)).push(" AS jsonb)) AS t(value))")
             }
         }
     }

@@ -38,7 +38,7 @@ fn lease(n: u8) -> LeaseId {
 }
 
 fn call(side: &Side) -> Call {
-    let call = |event, report| Call { agent: AgentId(1), stored: None, event, report, touched: true };
+    let call = |event, report| Call::new(AgentId(1), None, event, report, true);
     match side {
         Side::Event(id, request, of) => {
             let request = request.map(name).filter(|request| *request != name(*id));
@@ -59,7 +59,7 @@ fn arranged(sides: &[Side], together: usize) -> Vec<String> {
     for side in sides.chunks(together) {
         for side in side {
             let call = call(side);
-            calls.asked.extend(call.names().into_iter().map(|name| (AgentId(1), name.to_owned())));
+            calls.asked.extend(call.names().iter());
             calls.add(call);
         }
         assert!(calls.settle().is_empty(), "all is in memory");

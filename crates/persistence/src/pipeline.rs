@@ -29,7 +29,7 @@ use crate::{Backend, StoreError};
 /// How the pipeline is set up.
 #[derive(Clone, Debug)]
 pub struct PipelineOptions {
-    /// How many requests may wait; more are refused as overloaded.
+    /// How many requests may wait in each lane; more are refused as overloaded.
     pub queue: usize,
     /// From so many commands on, no more requests are taken into a batch.
     pub batch: usize,
@@ -90,7 +90,7 @@ impl Pipeline {
     ) -> (Self, tokio::task::JoinHandle<()>) {
         let embedded = store.backend() == Backend::Sqlite;
         let count = if embedded { 1 } else { options.lanes.clamp(1, MAX_LANES as usize) };
-        let capacity = options.queue.div_ceil(count).max(1);
+        let capacity = options.queue.max(1);
         let worker = Worker { store, clock, entropy, options, observer, warm: None };
         let (lanes, mut jobs): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(capacity)).unzip();
         let task = match jobs.pop() {

@@ -293,3 +293,62 @@ on_both_backends! {
         assert_sound(&t).await;
     }
 }
+
+/// With lanes, a large request that waits for somebody does not hold up a small one about somebody else; and whatever both
+/// kinds book together adds up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn small_requests_do_not_wait_for_large_ones_and_all_of_them_count() {
+    if !crate::support::ready(Backend::Postgres) {
+        return;
+    }
+    let t = TestStore::start(Backend::Postgres).await;
+    let agents = [(1, "user_1", None), (2, "user_1", None), (3, "user_1", None)];
+    people(&t, &agents).await;
+    allocate(&t, &[1, 2, 3].map(|agent| (agent, usd(1_000)))).await;
+    for agent in 1..=3 {
+        done(&t, grant(agent, &lease(agent), usd(900))).await;
+    }
+    let options = PipelineOptions { lanes: 3, lease_ttl_ms: TTL_MS, ..PipelineOptions::default() };
+    let clock = Arc::new(ManualClock::new(t.now()));
+    let (pipeline, task) =
+        Pipeline::start(t.store.clone(), clock, Arc::new(SeededEntropy::new(7)), options, Arc::new(|_| {}));
+    let many = |agent: i64, round: i64| -> Vec<Item> {
+        (0..40).map(|n| report(&t, &lease(agent), &format!("many{round}_{n}"), usd(1))).collect()
+    };
+
+    // Whoever holds the book of agent 2
+    let mut holder = t.begin().await;
+    holder.run(&[Item::new(ledger::Command::Touch { agent: AgentId(2) })], TTL_MS).await.expect("run");
+    let large = tokio::spawn({
+        let (pipeline, items) = (pipeline.clone(), many(2, 0));
+        async move { pipeline.run(items).await }
+    });
+    for n in 0..3 {
+        let small = pipeline.run_one(report(&t, &lease(1), &format!("small{n}"), usd(1)));
+        let answer = tokio::time::timeout(Duration::from_secs(20), small).await.expect("it does not wait");
+        answer.expect("answered").expect("booked");
+    }
+    assert!(!large.is_finished(), "the book is held");
+    t.commit(holder).await;
+    let answers = large.await.expect("it runs").expect("answered");
+    assert!(answers.iter().all(Result::is_ok));
+
+    let mut sent = tokio::task::JoinSet::new();
+    for round in 1..=4 {
+        for agent in 1..=3 {
+            let (large, items) = (pipeline.clone(), many(agent, round));
+            sent.spawn(async move { large.run(items).await });
+            let (small, item) = (pipeline.clone(), report(&t, &lease(agent), &format!("one{round}"), usd(1)));
+            sent.spawn(async move { small.run(vec![item]).await });
+        }
+    }
+    while let Some(answers) = sent.join_next().await {
+        assert!(answers.expect("it runs").expect("answered").iter().all(Result::is_ok));
+    }
+    end(pipeline, task).await;
+    for (agent, spent) in [(1, 167), (2, 204), (3, 164)] {
+        assert_eq!(figures(&t, agent).await[0], usd(spent).nanos(), "agent {agent}");
+    }
+    assert_eq!(t.texts("SELECT CAST(COUNT(*) AS TEXT) FROM facts").await, ["535"]);
+    assert_sound(&t).await;
+}

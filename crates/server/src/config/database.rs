@@ -16,7 +16,7 @@ pub struct DatabaseConfig {
     /// Connections: for reading (SQLite, which has one more for writing), or for all but the batches and what other servers
     /// tell (PostgreSQL).
     pub connections: u32,
-    /// Budget commands and events that may wait to be written; further ones are answered 503.
+    /// Requests that may wait to be written, in each lane; further ones are answered 503.
     pub write_queue: u32,
     /// From so many commands on, no more requests are taken into what is committed together.
     pub write_batch: u32,

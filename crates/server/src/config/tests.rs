@@ -63,6 +63,7 @@ fn every_key_can_be_set_by_its_variable() {
         assert!(!key.doc.is_empty(), "{} is not documented", key.path);
         let text = match (key.kind, key.path.as_str()) {
             (Kind::Int, path) if path.ends_with("_microdollars") => "20000000",
+            (_, "database.write_lanes") => "4",
             (Kind::Int, _) => "60",
             (Kind::Bool, _) => "true",
             (_, "server.host") => "0.0.0.0",

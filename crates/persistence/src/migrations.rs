@@ -38,6 +38,9 @@ const STEPS: &[Step] = steps! {
     9 "0009_quarter_sums";
     10 "0010_sums_so_far";
     11 "0011_outbox_packs";
+    12 "0012_short_names";
+    13 "0013_sums_by_writer";
+    14 "0014_sketch_changes";
 };
 
 /// The steps in one dialect. Each runs in a transaction; sqlx keeps their checksums and, on PostgreSQL, takes an

@@ -410,7 +410,7 @@ pub(crate) fn named_question(wanted: &TraceFilter, after: Option<TraceCursor>, l
     if let Some(user) = wanted.visible_to.user() {
         text.push(" AND a.owner_id = ").bind(user);
     }
-    text.one_of("k.hash", wanted.requests.iter().map(|name| Value::from(hash_of(name).to_vec())));
+    text.one_of("k.hash", wanted.requests.iter().map(|name| Value::from(hash_of(name))));
     text.one_of("f.request_id", wanted.requests.iter().map(String::as_str));
     text.series(wanted).fact(wanted, after).own_names(wanted);
     text.push(" ORDER BY f.occurred_at DESC, f.id DESC LIMIT ").bind(i64::from(limit));

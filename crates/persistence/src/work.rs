@@ -15,7 +15,7 @@ use crate::audit::{AuditEntry, AuditRecord};
 use crate::changes::{Changes, RightsOf, notification};
 use crate::db::{Tx, args, statements};
 use crate::engine::{StateRow, States, Warm};
-use crate::facts::{Series, SeriesCache, SeriesKey};
+use crate::facts::{OverallSums, Series, SeriesCache, SeriesKey};
 use crate::rows::Rows;
 
 /// The pseudo-agent whose chain holds the entries of budgets above agents.
@@ -85,6 +85,8 @@ pub struct Work {
     entries: Vec<Entry>,
     events: Vec<OutboxEvent>,
     audit: Vec<AuditRecord>,
+    /// What is added to the sums over all agents.
+    pub(crate) overall: OverallSums,
     directory_changed: bool,
     /// Whose rights change.
     rights: BTreeSet<String>,
@@ -115,6 +117,7 @@ impl Work {
             entries: Vec::new(),
             events: Vec::new(),
             audit: Vec::new(),
+            overall: OverallSums::new(),
             directory_changed: false,
             rights: BTreeSet::new(),
             changes,
@@ -212,7 +215,8 @@ impl Work {
     async fn append_all(&mut self, entropy: &dyn Entropy) -> Result<(), StoreError> {
         let counts = [self.entries.len(), self.events.len(), self.audit.len(), usize::from(self.directory_changed)];
         if counts.iter().all(|n| *n == 0) {
-            return self.write_books().await;
+            self.write_books().await?;
+            return self.write_overall().await;
         }
         let [journal, outbox, audit, directory] = counts.map(|n| i64::try_from(n).unwrap_or(i64::MAX));
         let head = self.tx.row(&ADVANCE_HEADS, args![journal, outbox, audit, directory]).await?;
@@ -223,7 +227,8 @@ impl Work {
         self.write_books().await?;
         let events = std::mem::take(&mut self.events);
         self.write_outbox(&events, outbox_end - outbox).await?;
-        self.write_audit(audit_end - audit, audit_hash, entropy).await
+        self.write_audit(audit_end - audit, audit_hash, entropy).await?;
+        self.write_overall().await
     }
 
     async fn write_books(&mut self) -> Result<(), StoreError> {

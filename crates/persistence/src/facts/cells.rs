@@ -6,19 +6,18 @@ use analytics::{Folded, Level};
 use kernel::{Money, Timestamp};
 
 use super::calls::Image;
-use super::series::{SeriesKey, key_from_row};
-use super::so_far;
+use super::series::SeriesKey;
 use crate::db::{args, statements};
 use crate::rows::Rows;
-use crate::{Backend, StoreError, Work};
+use crate::{StoreError, Work};
 
 /// What is added to one cell, or taken from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Delta {
-    requests: i64,
-    input: i64,
-    output: i64,
-    cost: i128,
+    pub(super) requests: i64,
+    pub(super) input: i64,
+    pub(super) output: i64,
+    pub(super) cost: i128,
     /// The least and most of the costs that came.
     came: (i64, i64),
     /// The least and most of the costs that went: where a cell's extremes are among them, they are looked for anew.
@@ -50,9 +49,9 @@ impl Delta {
 /// What a batch does to the roll-ups. Ordered, so that all who write do it in one order.
 #[derive(Debug, Default)]
 pub(super) struct Cells {
-    deltas: BTreeMap<(Level, Timestamp, i64), Delta>,
+    pub(super) deltas: BTreeMap<(Level, Timestamp, i64), Delta>,
     /// The series in them; `None` where a fact was told of under names that the series does not have.
-    series: BTreeMap<i64, Option<SeriesKey>>,
+    pub(super) series: BTreeMap<i64, Option<SeriesKey>>,
 }
 
 impl Cells {
@@ -90,53 +89,7 @@ impl Cells {
     }
 }
 
-/// What is added to sums over several cells.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Sum {
-    counts: [i64; 3],
-    cost: i128,
-}
-
-impl Sum {
-    fn add(&mut self, delta: &Delta) {
-        let counts = [delta.requests, delta.input, delta.output];
-        self.counts.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
-        self.cost += delta.cost;
-    }
-
-    fn is_nothing(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// In dollars and what is left, which is never negative.
-    fn cells(&self, rows: &mut Rows) {
-        const DOLLAR: i128 = 1_000_000_000;
-        let [usd, nanos] = [self.cost.div_euclid(DOLLAR), self.cost.rem_euclid(DOLLAR)];
-        for figure in self.counts.into_iter().chain([usd, nanos].map(|part| i64::try_from(part).unwrap_or(0))) {
-            rows.int(figure);
-        }
-    }
-}
-
 statements! {
-    NAMES = "SELECT s.no, s.agent_id, s.owner_id, s.project_id, s.provider, s.provider_key_id, s.model, s.status \
-        FROM series AS s WHERE s.no IN (SELECT {int 0} FROM {rows})";
-    /// Over all agents.
-    ADD_OVERALL = "INSERT INTO rollup_overall (level, bucket_start, provider, model, status, requests, input_tokens, \
-        output_tokens, usd, nanos) SELECT {int 0}, {int 1}, {text 2}, {text 3}, {text 4}, {int 5}, {int 6}, {int 7}, \
-        {int 8}, {int 9} FROM {rows} WHERE true ON CONFLICT (level, bucket_start, provider, model, status) DO UPDATE SET \
-        requests = rollup_overall.requests + excluded.requests, \
-        input_tokens = rollup_overall.input_tokens + excluded.input_tokens, \
-        output_tokens = rollup_overall.output_tokens + excluded.output_tokens, \
-        usd = rollup_overall.usd + excluded.usd, nanos = rollup_overall.nanos + excluded.nanos";
-    /// Of each agent.
-    ADD_AGENTS = "INSERT INTO rollup_agents (level, bucket_start, agent_id, status, requests, input_tokens, \
-        output_tokens, usd, nanos) SELECT {int 0}, {int 1}, {int 2}, {text 3}, {int 4}, {int 5}, {int 6}, {int 7}, {int 8} \
-        FROM {rows} WHERE true ON CONFLICT (level, bucket_start, agent_id, status) DO UPDATE SET \
-        requests = rollup_agents.requests + excluded.requests, \
-        input_tokens = rollup_agents.input_tokens + excluded.input_tokens, \
-        output_tokens = rollup_agents.output_tokens + excluded.output_tokens, \
-        usd = rollup_agents.usd + excluded.usd, nanos = rollup_agents.nanos + excluded.nanos";
     /// Sums stay within the range of the books, whatever clients say: beyond it they stand still.
     ADD = "INSERT INTO rollups (level, bucket_start, series_no, requests, input_tokens, output_tokens, cost, min_cost, \
         max_cost) SELECT {int 0}, {int 1}, {int 2}, {int 3}, {int 4}, {int 5}, {int 6}, {int 7}, {int 8} FROM {rows} \
@@ -189,9 +142,6 @@ pub(super) fn hot_statements() -> Vec<(&'static str, &'static crate::db::Sql)> {
         ("EMPTY", &*EMPTY),
         ("EXTREMES", &*EXTREMES),
         ("EXTREMES_ABOVE", &*EXTREMES_ABOVE),
-        ("NAMES", &*NAMES),
-        ("ADD_OVERALL", &*ADD_OVERALL),
-        ("ADD_AGENTS", &*ADD_AGENTS),
     ]
 }
 
@@ -231,63 +181,12 @@ impl Work {
                 self.tx.run(sql, args![rows.finish()]).await?;
             }
         }
-        self.write_sums(&cells).await?;
         // From short cells to long ones, which take theirs from them
         for (level, rows) in extremes.into_iter().enumerate() {
             if !rows.is_empty() {
                 self.tx.run(if level == 0 { &EXTREMES } else { &EXTREMES_ABOVE }, args![rows.finish()]).await?;
             }
         }
-        Ok(())
-    }
-
-    /// The sums over several series that are not kept by triggers: of quarters of an hour, on the embedded database, and of
-    /// days and months as far as they are.
-    async fn write_sums(&mut self, cells: &Cells) -> Result<(), StoreError> {
-        let embedded = self.tx.backend() == Backend::Sqlite;
-        let added = cells.deltas.iter().filter_map(|((level, start, series), delta)| match level {
-            Level::Quarter => embedded.then_some((Level::Quarter.number(), *start, series, delta)),
-            _ => so_far(*level, *start).map(|(number, start)| (number, start, series, delta)),
-        });
-        let added: Vec<_> = added.collect();
-        if added.is_empty() {
-            return Ok(());
-        }
-        let names = self.names_of_series(cells).await?;
-        let mut overall: BTreeMap<(i64, Timestamp, &str, &str, &str), Sum> = BTreeMap::new();
-        let mut agents: BTreeMap<(i64, Timestamp, i64, &str), Sum> = BTreeMap::new();
-        for (level, start, series, delta) in added {
-            let key = cells.series.get(series).and_then(Option::as_ref).or_else(|| names.get(series));
-            let key = key.ok_or_else(|| StoreError::Corrupt(format!("there is no series {series}")))?;
-            let SeriesKey { agent, provider, model, status, .. } = key;
-            overall.entry((level, start, provider, model, status.as_str())).or_default().add(delta);
-            agents.entry((level, start, agent.0, status.as_str())).or_default().add(delta);
-        }
-        let (mut add_overall, mut add_agents) = (Rows::new(), Rows::new());
-        for ((level, start, provider, model, status), sum) in overall.into_iter().filter(|(_, sum)| !sum.is_nothing()) {
-            sum.cells(add_overall.row().int(level).int(start.millis()).text(provider).text(model).text(status));
-        }
-        for ((level, start, agent, status), sum) in agents.into_iter().filter(|(_, sum)| !sum.is_nothing()) {
-            sum.cells(add_agents.row().int(level).int(start.millis()).int(agent).text(status));
-        }
-        for (sql, rows) in [(&ADD_OVERALL, add_overall), (&ADD_AGENTS, add_agents)] {
-            if !rows.is_empty() {
-                self.tx.run(sql, args![rows.finish()]).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The names that series have which their facts were not told of under.
-    async fn names_of_series(&mut self, cells: &Cells) -> Result<BTreeMap<i64, SeriesKey>, StoreError> {
-        let mut unnamed = Rows::new();
-        for (no, _) in cells.series.iter().filter(|(_, key)| key.is_none()) {
-            unnamed.row().int(*no);
-        }
-        if unnamed.is_empty() {
-            return Ok(BTreeMap::new());
-        }
-        let rows = self.tx.rows(&NAMES, args![unnamed.finish()]).await?;
-        rows.iter().map(|row| Ok((row.int(0)?, key_from_row(row, 1)?))).collect()
+        self.write_sums(&cells).await
     }
 }

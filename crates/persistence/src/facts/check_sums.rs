@@ -10,7 +10,7 @@ use super::check::{RollupCheck, WrongCell};
 use super::{DAY_SO_FAR, MONTH_SO_FAR};
 use crate::StoreError;
 use crate::balance::exact;
-use crate::db::{Backend, Row, Tx, args};
+use crate::db::{Row, Tx, args};
 
 /// A table of sums over the cells of several series.
 struct Sums {
@@ -126,6 +126,19 @@ const SUMMED: &str = "CAST(SUM(r.requests) AS BIGINT), CAST(SUM(r.input_tokens) 
     CAST(SUM(r.output_tokens) AS BIGINT), CAST(SUM(r.cost / 1000000000) AS BIGINT), \
     CAST(SUM(r.cost % 1000000000) AS BIGINT)";
 
+/// Makes the sums of cells that have just been made, of a level in `from..to`.
+pub(super) async fn make_sums(
+    tx: &mut Tx,
+    level: Level,
+    (from, to): (Timestamp, Timestamp),
+) -> Result<(), StoreError> {
+    for sums in &ALL {
+        let [_, insert] = sums.repairs(Kept::Whole(level));
+        tx.rows_of(Arc::from(insert), args![from, to]).await?;
+    }
+    Ok(())
+}
+
 /// Compares the sums over cells of a level in `from..to`, a day or a month, with the cells, which are right by then.
 pub(super) async fn compare_sums(
     tx: &mut Tx,
@@ -134,10 +147,7 @@ pub(super) async fn compare_sums(
     repair: bool,
     check: &mut RollupCheck,
 ) -> Result<(), StoreError> {
-    let mut all = Vec::new();
-    if level != Level::Quarter || tx.backend() == Backend::Sqlite {
-        all.push(Kept::Whole(level));
-    }
+    let mut all = vec![Kept::Whole(level)];
     // Days are looked at one by one first; of a month as far as it is, with the month
     match (level, Level::Day.end(from) == to) {
         (Level::Hour, true) => all.push(Kept::SoFar(Level::Hour, DAY_SO_FAR)),

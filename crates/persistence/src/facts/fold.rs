@@ -11,6 +11,7 @@
 use analytics::{Folded, Level};
 use kernel::{Money, Timestamp};
 
+use super::check_sums::make_sums;
 use super::sketches::SketchDeltas;
 use super::so_far;
 use crate::balance::{exact, saturated};
@@ -59,7 +60,7 @@ statements! {
         WHERE r.level = $1 AND r.bucket_start >= $2 AND r.bucket_start < $3 GROUP BY r.series_no";
     PUT = "INSERT INTO rollups (level, bucket_start, series_no, requests, input_tokens, output_tokens, cost, min_cost, \
         max_cost) SELECT {int 0}, {int 1}, {int 2}, {int 3}, {int 4}, {int 5}, {int 6}, {int 7}, {int 8} FROM {rows}";
-    /// From the sums that the triggers have made of the cells.
+    /// From the sums of the same cells.
     OVERALL_SO_FAR = "INSERT INTO rollup_overall (level, bucket_start, provider, model, status, requests, input_tokens, \
         output_tokens, usd, nanos) SELECT CAST($1 AS BIGINT), CAST($2 AS BIGINT), o.provider, o.model, o.status, o.requests, \
         o.input_tokens, o.output_tokens, o.usd, o.nanos FROM rollup_overall AS o WHERE o.level = $3 AND o.bucket_start = $4 \
@@ -139,6 +140,7 @@ impl Store {
                 }
                 if !rows.is_empty() {
                     work.tx.run(&PUT, args![rows.finish()]).await?;
+                    make_sums(&mut work.tx, level, (start, end)).await?;
                     if let Some((number, begins)) = so_far(level, start) {
                         for sums in [&OVERALL_SO_FAR, &AGENTS_SO_FAR] {
                             work.tx.run(sums, args![number, begins, level.number(), start]).await?;

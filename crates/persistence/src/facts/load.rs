@@ -20,7 +20,7 @@ statements! {
         x.report_request_id, x.error_code, x.error_message, x.trace_id, x.span_id, x.cached_tokens, x.reasoning_tokens, \
         x.tags FROM {rows} CROSS JOIN fact_ids AS k CROSS JOIN facts AS f CROSS JOIN series AS s \
         LEFT JOIN fact_extras AS x ON x.fact_id = f.id \
-        WHERE k.agent_id = {int 0} AND k.hash = {blob 1} AND f.id = k.fact_id AND s.no = f.series_no";
+        WHERE k.agent_id = {int 0} AND k.hash = {int 1} AND f.id = k.fact_id AND s.no = f.series_no";
     REPORTS_TOLD = "SELECT p.lease_id, p.request_id, p.cost, p.tokens, p.model, p.provider, p.occurred_at, \
         p.received_at, l.owner_id, l.project_id, l.provider_key_id FROM {rows} CROSS JOIN reports AS p \
         CROSS JOIN leases AS l WHERE p.lease_id = {text 0} AND p.request_id = {text 1} AND l.id = p.lease_id";
@@ -128,7 +128,7 @@ impl Work {
         names.dedup();
         let mut rows = Rows::new();
         for Name { agent, hash } in names {
-            rows.row().int(agent.0).blob(&hash);
+            rows.row().int(agent.0).int(hash);
         }
         self.tx.rows(&FACTS, args![rows.finish()]).await
     }
@@ -250,7 +250,7 @@ fn call_of(image: Image) -> Result<Call, StoreError> {
 pub(super) fn name_rows(names: impl Iterator<Item = (Name, i64)>) -> Rows {
     let mut rows = Rows::new();
     for (Name { agent, hash }, fact) in names {
-        rows.row().int(agent.0).blob(&hash).int(fact);
+        rows.row().int(agent.0).int(hash).int(fact);
     }
     rows
 }

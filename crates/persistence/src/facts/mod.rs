@@ -40,6 +40,7 @@ mod record;
 mod retention;
 mod series;
 mod sketches;
+mod sums;
 
 use analytics::{CallStatus, Level};
 use kernel::{AgentId, LeaseId, ProviderKeyId, Timestamp};
@@ -54,6 +55,7 @@ pub(crate) use names::hash_of;
 pub use read::ScopeSums;
 pub use retention::FACTS_KEPT_AT_LEAST_MS;
 pub(crate) use series::{Series, SeriesCache, SeriesKey};
+pub(crate) use sums::OverallSums;
 
 /// For the test of plans.
 #[cfg(test)]
@@ -64,6 +66,7 @@ pub(crate) fn hot_statements() -> Vec<(&'static str, &'static crate::db::Sql)> {
         load::hot_statements(),
         record::hot_statements(),
         cells::hot_statements(),
+        sums::hot_statements(),
         sketches::hot_statements(),
         fold::hot_statements(),
         check::hot_statements(),

@@ -3,17 +3,18 @@
 use kernel::AgentId;
 use sha2::{Digest, Sha256};
 
-/// A name as it is stored.
-pub(crate) fn hash_of(name: &str) -> [u8; 16] {
+/// A name as it is stored: the first 63 bits of its SHA-256. What is found by it is compared with the name itself.
+pub(crate) fn hash_of(name: &str) -> i64 {
     let digest: [u8; 32] = Sha256::digest(name.as_bytes()).into();
-    std::array::from_fn(|at| digest[at])
+    let [a, b, c, d, e, f, g, h, ..] = digest;
+    (u64::from_be_bytes([a, b, c, d, e, f, g, h]) >> 1).cast_signed()
 }
 
 /// A name of a fact of an agent, as it is stored and looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Name {
     pub(super) agent: AgentId,
-    pub(super) hash: [u8; 16],
+    pub(super) hash: i64,
 }
 
 impl Name {

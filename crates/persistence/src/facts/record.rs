@@ -36,9 +36,9 @@ statements! {
         {int 4} AS flags, {int 5} AS input_tokens, {int 6} AS output_tokens, {int 7} AS cost, {int 8} AS latency_ms, \
         {text 9} AS event_id, {text 10} AS request_id, {text 11} AS lease_id FROM {rows}) AS v WHERE facts.id = v.id";
     DELETE_FACTS = "DELETE FROM facts WHERE id IN (SELECT {int 0} FROM {rows})";
-    INSERT_IDS = "INSERT INTO fact_ids (agent_id, hash, fact_id) SELECT {int 0}, {blob 1}, {int 2} FROM {rows} \
+    INSERT_IDS = "INSERT INTO fact_ids (agent_id, hash, fact_id) SELECT {int 0}, {int 1}, {int 2} FROM {rows} \
         WHERE true ON CONFLICT DO NOTHING";
-    DELETE_IDS = "DELETE FROM fact_ids WHERE (agent_id, hash, fact_id) IN (SELECT {int 0}, {blob 1}, {int 2} FROM {rows})";
+    DELETE_IDS = "DELETE FROM fact_ids WHERE (agent_id, hash, fact_id) IN (SELECT {int 0}, {int 1}, {int 2} FROM {rows})";
     DELETE_EXTRAS = "DELETE FROM fact_extras WHERE fact_id IN (SELECT {int 0} FROM {rows})";
     INSERT_EXTRAS = "INSERT INTO fact_extras (fact_id, provider, model, event_cost, event_key_id, report_lease_id, \
         report_request_id, error_code, error_message, trace_id, span_id, cached_tokens, reasoning_tokens, tags) \

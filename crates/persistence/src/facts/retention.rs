@@ -18,7 +18,7 @@ statements! {
     OLD = "SELECT f.id, s.agent_id, f.event_id, f.request_id, x.report_request_id FROM facts AS f CROSS JOIN series AS s \
         LEFT JOIN fact_extras AS x ON x.fact_id = f.id WHERE f.occurred_at < $1 AND s.no = f.series_no \
         ORDER BY f.occurred_at, f.id LIMIT $2";
-    DROP_IDS = "DELETE FROM fact_ids WHERE (agent_id, hash, fact_id) IN (SELECT {int 0}, {blob 1}, {int 2} FROM {rows})";
+    DROP_IDS = "DELETE FROM fact_ids WHERE (agent_id, hash, fact_id) IN (SELECT {int 0}, {int 1}, {int 2} FROM {rows})";
     DROP_EXTRAS = "DELETE FROM fact_extras WHERE fact_id IN (SELECT {int 0} FROM {rows})";
     DROP_FACTS = "DELETE FROM facts WHERE id IN (SELECT {int 0} FROM {rows})";
 }
@@ -49,7 +49,7 @@ impl Store {
             ids.row().int(id);
             for column in 2..5 {
                 if let Some(name) = row.opt_text(column)? {
-                    names.row().int(agent).blob(&hash_of(&name)).int(id);
+                    names.row().int(agent).int(hash_of(&name)).int(id);
                 }
             }
         }

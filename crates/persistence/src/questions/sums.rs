@@ -72,8 +72,7 @@ impl Inquiry {
         let (mut cells, facts) = apart(numbered);
         let (mut shorter, mut kept) = (Vec::new(), None);
         if let Some(sums) = Sums::over(filter, by) {
-            let backend = self.tx.backend();
-            (shorter, cells) = cells.into_iter().partition(|(_, piece)| Sums::has(backend, piece));
+            shorter = std::mem::take(&mut cells);
             kept = Some(sums);
         }
         let shorter = shorter.iter().map(|piece| self.so_far(piece));
@@ -199,15 +198,6 @@ impl Sums {
         match self {
             Self::Overall => "rollup_overall",
             Self::Agents => "rollup_agents",
-        }
-    }
-
-    /// Whether there are sums of the piece: of quarters of an hour not on PostgreSQL.
-    const fn has(backend: Backend, piece: &Piece) -> bool {
-        match piece {
-            Piece::Cells { level: Level::Quarter, .. } => matches!(backend, Backend::Sqlite),
-            Piece::Cells { .. } => true,
-            Piece::Facts { .. } => false,
         }
     }
 }

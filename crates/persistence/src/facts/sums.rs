@@ -1,0 +1,121 @@
+//! Sums over several series: what a batch adds to them. Who writes cells writes these with them.
+//!
+//! Those of an agent belong to whoever holds the lock of its book. Those over all agents are everybody's: they are written
+//! last, behind the lock of the heads, so that no two batches wait for each other's and none waits for long.
+
+use std::collections::BTreeMap;
+
+use analytics::CallStatus;
+use kernel::{AgentId, Timestamp};
+
+use super::cells::{Cells, Delta};
+use super::series::{SeriesKey, key_from_row};
+use super::so_far;
+use crate::db::{args, statements};
+use crate::rows::Rows;
+use crate::{StoreError, Work};
+
+/// What is added to sums over several cells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sum {
+    counts: [i64; 3],
+    cost: i128,
+}
+
+impl Sum {
+    fn add(&mut self, delta: &Delta) {
+        let counts = [delta.requests, delta.input, delta.output];
+        self.counts.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+        self.cost += delta.cost;
+    }
+
+    fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// In dollars and what is left, which is never negative.
+    fn cells(&self, rows: &mut Rows) {
+        const DOLLAR: i128 = 1_000_000_000;
+        let [usd, nanos] = [self.cost.div_euclid(DOLLAR), self.cost.rem_euclid(DOLLAR)];
+        for figure in self.counts.into_iter().chain([usd, nanos].map(|part| i64::try_from(part).unwrap_or(0))) {
+            rows.int(figure);
+        }
+    }
+}
+
+/// What a unit of work adds to the sums over all agents, by level, time, provider, model and outcome.
+pub(crate) type OverallSums = BTreeMap<(i64, Timestamp, String, String, CallStatus), Sum>;
+
+statements! {
+    NAMES = "SELECT s.no, s.agent_id, s.owner_id, s.project_id, s.provider, s.provider_key_id, s.model, s.status \
+        FROM series AS s WHERE s.no IN (SELECT {int 0} FROM {rows})";
+    /// Over all agents.
+    ADD_OVERALL = "INSERT INTO rollup_overall (level, bucket_start, provider, model, status, requests, input_tokens, \
+        output_tokens, usd, nanos) SELECT {int 0}, {int 1}, {text 2}, {text 3}, {text 4}, {int 5}, {int 6}, {int 7}, \
+        {int 8}, {int 9} FROM {rows} WHERE true ON CONFLICT (level, bucket_start, provider, model, status) DO UPDATE SET \
+        requests = rollup_overall.requests + excluded.requests, \
+        input_tokens = rollup_overall.input_tokens + excluded.input_tokens, \
+        output_tokens = rollup_overall.output_tokens + excluded.output_tokens, \
+        usd = rollup_overall.usd + excluded.usd, nanos = rollup_overall.nanos + excluded.nanos";
+    /// Of each agent.
+    ADD_AGENTS = "INSERT INTO rollup_agents (level, bucket_start, agent_id, status, requests, input_tokens, \
+        output_tokens, usd, nanos) SELECT {int 0}, {int 1}, {int 2}, {text 3}, {int 4}, {int 5}, {int 6}, {int 7}, {int 8} \
+        FROM {rows} WHERE true ON CONFLICT (level, bucket_start, agent_id, status) DO UPDATE SET \
+        requests = rollup_agents.requests + excluded.requests, \
+        input_tokens = rollup_agents.input_tokens + excluded.input_tokens, \
+        output_tokens = rollup_agents.output_tokens + excluded.output_tokens, \
+        usd = rollup_agents.usd + excluded.usd, nanos = rollup_agents.nanos + excluded.nanos";
+}
+
+/// For the test of plans.
+#[cfg(test)]
+pub(super) fn hot_statements() -> Vec<(&'static str, &'static crate::db::Sql)> {
+    vec![("NAMES", &*NAMES), ("ADD_OVERALL", &*ADD_OVERALL), ("ADD_AGENTS", &*ADD_AGENTS)]
+}
+
+impl Work {
+    /// Writes the sums of each agent, and keeps those over all agents for the end of the work.
+    pub(super) async fn write_sums(&mut self, cells: &Cells) -> Result<(), StoreError> {
+        let names = self.names_of_series(cells).await?;
+        let mut agents: BTreeMap<(i64, Timestamp, AgentId, CallStatus), Sum> = BTreeMap::new();
+        for ((level, start, series), delta) in &cells.deltas {
+            let key = cells.series.get(series).and_then(Option::as_ref).or_else(|| names.get(series));
+            let key = key.ok_or_else(|| StoreError::Corrupt(format!("there is no series {series}")))?;
+            for (level, start) in [(level.number(), *start)].into_iter().chain(so_far(*level, *start)) {
+                let overall = (level, start, key.provider.clone(), key.model.clone(), key.status);
+                self.overall.entry(overall).or_default().add(delta);
+                agents.entry((level, start, key.agent, key.status)).or_default().add(delta);
+            }
+        }
+        let mut rows = Rows::new();
+        for ((level, start, agent, status), sum) in agents.into_iter().filter(|(_, sum)| !sum.is_nothing()) {
+            sum.cells(rows.row().int(level).int(start.millis()).int(agent.0).text(status.as_str()));
+        }
+        if rows.is_empty() { Ok(()) } else { self.tx.run(&ADD_AGENTS, args![rows.finish()]).await.map(drop) }
+    }
+
+    /// Writes what was kept of the sums over all agents.
+    pub(crate) async fn write_overall(&mut self) -> Result<(), StoreError> {
+        let mut rows = Rows::new();
+        for ((level, start, provider, model, status), sum) in std::mem::take(&mut self.overall) {
+            if !sum.is_nothing() {
+                let row = rows.row().int(level).int(start.millis());
+                sum.cells(row.text(&provider).text(&model).text(status.as_str()));
+            }
+        }
+        if rows.is_empty() { Ok(()) } else { self.tx.run(&ADD_OVERALL, args![rows.finish()]).await.map(drop) }
+    }
+
+    /// The names that series have which their facts were not told of under.
+    async fn names_of_series(&mut self, cells: &Cells) -> Result<BTreeMap<i64, SeriesKey>, StoreError> {
+        let mut unnamed = Rows::new();
+        for (no, _) in cells.series.iter().filter(|(_, key)| key.is_none()) {
+            unnamed.row().int(*no);
+        }
+        if unnamed.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let rows = self.tx.rows(&NAMES, args![unnamed.finish()]).await?;
+        rows.iter().map(|row| Ok((row.int(0)?, key_from_row(row, 1)?))).collect()
+    }
+}

@@ -92,7 +92,8 @@ pub use engine::{
 };
 pub use error::{DriverError, StoreError};
 pub use facts::{
-    EventFacts, EventMore, FACTS_KEPT_AT_LEAST_MS, Fold, Folding, RollupCheck, ScopeSums, WrongCell, flag, source_of,
+    EventFacts, EventMore, FACTS_KEPT_AT_LEAST_MS, Fold, Folding, RollupCheck, ScopeSums, SketchStep, WrongCell, flag,
+    source_of,
 };
 pub use freezes::{Freeze, FreezeFilter, SetFreeze};
 pub use journal::{JournalEntry, JournalFilter, Posting};

@@ -46,7 +46,11 @@ const STEPS: &[Step] = steps! {
 /// The steps in one dialect. Each runs in a transaction; sqlx keeps their checksums and, on PostgreSQL, takes an
 /// advisory lock, so that servers that start together do not collide.
 pub(crate) fn migrator(backend: Backend) -> Migrator {
-    let steps = STEPS.iter().map(|step| {
+    up_to(backend, i64::MAX)
+}
+
+fn up_to(backend: Backend, last: i64) -> Migrator {
+    let steps = STEPS.iter().filter(|step| step.version <= last).map(|step| {
         let sql = match backend {
             Backend::Sqlite => step.sqlite,
             Backend::Postgres => step.postgres,
@@ -59,6 +63,11 @@ pub(crate) fn migrator(backend: Backend) -> Migrator {
 /// Brings the schema up to date; does nothing where it is.
 pub(crate) async fn run(db: &Db) -> Result<(), StoreError> {
     db.migrate(&migrator(db.backend())).await
+}
+
+/// As a program did that knew the steps up to this one.
+pub(crate) async fn run_up_to(db: &Db, last: i64) -> Result<(), StoreError> {
+    db.migrate(&up_to(db.backend(), last)).await
 }
 
 /// How many steps there are.

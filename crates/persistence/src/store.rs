@@ -58,6 +58,12 @@ impl Store {
         migrations::run(&self.db).await
     }
 
+    /// Brings the schema to where an older program left it, for tests of what becomes of its rows.
+    #[doc(hidden)]
+    pub async fn migrate_up_to(&self, last: i64) -> Result<(), StoreError> {
+        migrations::run_up_to(&self.db, last).await
+    }
+
     /// How many migrations this program knows.
     pub const fn migrations() -> usize {
         migrations::count()

@@ -3,7 +3,7 @@
 use analytics::CallStatus;
 use kernel::{AgentId, LeaseId, LeaseState, Money, ProjectId, ProviderKeyId, Timestamp, UserId};
 use ledger::{Outcome, Scope, Spending};
-use persistence::{Backend, EventFacts, EventMore, Extra, Fold, Folding, Item};
+use persistence::{EventFacts, EventMore, Extra, Fold, Folding, Item, QuestionFilter};
 
 use crate::support::{START, TestStore};
 use crate::world::*;
@@ -14,7 +14,7 @@ const DAY: i64 = 24 * HOUR;
 
 /// An event as its parts are usually said.
 #[derive(Clone)]
-struct Said {
+pub(crate) struct Said {
     id: String,
     request: Option<String>,
     lease: Option<LeaseId>,
@@ -23,7 +23,7 @@ struct Said {
     facts: EventFacts,
 }
 
-fn said(id: &str, micros: i64, at: Timestamp) -> Said {
+pub(crate) fn said(id: &str, micros: i64, at: Timestamp) -> Said {
     let facts = EventFacts {
         status: CallStatus::Completed,
         model: "gpt-4o".into(),
@@ -47,7 +47,7 @@ impl Said {
         Self { request: Some(id.into()), ..self }
     }
 
-    fn by(self, agent: i64) -> Item {
+    pub(crate) fn by(self, agent: i64) -> Item {
         let spending = Spending { id: self.id, cost: Money::from_nanos(self.cost), occurred_at: self.at };
         let facts = EventFacts { request_id: self.request, ..self.facts };
         Item::event(AgentId(agent), self.lease, spending, facts)
@@ -111,11 +111,9 @@ async fn fold_all(t: &TestStore) -> Fold {
 
 /// The shorter sums that the database keeps are those of the cells: over all agents, and of each agent.
 pub(crate) async fn assert_shorter_sums(t: &TestStore) {
-    let everywhere = if t.store.backend() == Backend::Sqlite { 0 } else { 1 };
-    for (table, names, first) in [
-        ("rollup_overall", ["provider", "model", "status"].as_slice(), everywhere),
-        ("rollup_agents", &["agent_id", "status"], everywhere),
-    ] {
+    for (table, names) in
+        [("rollup_overall", ["provider", "model", "status"].as_slice()), ("rollup_agents", &["agent_id", "status"])]
+    {
         let key = |of: &str| names.iter().map(|name| format!("{of}.{name}")).collect::<Vec<_>>();
         let line = |key: &[String], of: &str, sums: &str| {
             format!(
@@ -140,7 +138,7 @@ pub(crate) async fn assert_shorter_sums(t: &TestStore) {
         let (summed, group) = (summed.replace("DIV", whole), key("s").join(", "));
         let kept = t.texts(&format!("{kept} FROM {table} o WHERE o.requests <> 0 AND o.level < 4 ORDER BY line")).await;
         let summed = format!(
-            "{summed} FROM rollups r JOIN series s ON s.no = r.series_no WHERE r.level >= {first} \
+            "{summed} FROM rollups r JOIN series s ON s.no = r.series_no \
              GROUP BY r.level, r.bucket_start, {group} ORDER BY line"
         );
         assert_eq!(kept, t.texts(&summed).await, "{table}");
@@ -371,6 +369,63 @@ on_both_backends! {
         assert_agree(&t).await;
         counted(&t, said("e2", 6_000_000, START).on(&a).of_request("r2").by(1)).await;
         assert_eq!(t.texts(&format!("{spread} WHERE requests = 1")).await, ["6-6"; 4]);
+        assert_agree(&t).await;
+    }
+
+    async fn a_call_that_changes_while_it_is_taken_into_the_sketches_is_in_them_once(t: TestStore) {
+        world(&t).await;
+        let a = lease("a");
+        done(&t, grant(1, &a, usd(50))).await;
+        for (request, cost) in [("r1", 1), ("r2", 5), ("r3", 9)] {
+            done(&t, report(&t, &a, request, usd(cost))).await;
+        }
+        let whole = (Timestamp::EPOCH, t.now().plus_millis(DAY));
+        let seen = async |t: &TestStore| {
+            let mut inquiry = t.store.inquire(t.now()).await.expect("opened");
+            let latency = inquiry.latency_spread(&QuestionFilter::default(), whole).await.expect("answered");
+            let costs = inquiry.cost_spread(&QuestionFilter::default(), whole).await.expect("answered");
+            (latency.p50, costs.median.nanos() / 990_000_000)
+        };
+        let last = t.store.fold().await.expect("read").last_fact;
+        let step = t.store.next_sketches(t.now(), last).await.expect("read").expect("three facts");
+        // Both of the calls that events tell more of cost more, and say how long they took
+        for (event, request, latency) in [("e1", "r1", 100), ("e2", "r2", 300)] {
+            let mut more = said(event, 7_000_000, t.now()).on(&a).of_request(request);
+            more.facts.latency_ms = Some(latency);
+            counted(&t, more.by(1)).await;
+            assert_eq!(seen(&t).await.1, 7, "{event}");
+        }
+        t.store.put_sketches(t.now(), step).await.expect("written");
+        let changes = "SELECT CAST(COUNT(*) AS TEXT) FROM sketch_changes";
+        assert_eq!(t.texts(changes).await, ["4"], "what the calls were and are");
+        let (latency, median) = seen(&t).await;
+        assert!((98..=102).contains(&latency.unwrap_or(0)) && median == 7, "{latency:?} {median}");
+        assert_agree(&t).await;
+        fold_all(&t).await;
+        assert_eq!(t.texts(changes).await, ["0"]);
+        assert_eq!(seen(&t).await, (latency, median));
+        assert_agree(&t).await;
+    }
+
+    async fn sketches_that_others_have_changed_are_not_written_over(t: TestStore) {
+        world(&t).await;
+        for n in 0..9 {
+            counted(&t, said(&format!("e{n}"), n, t.now()).by(1)).await;
+        }
+        let next = async || t.store.next_sketches(t.now(), 9).await.expect("read").expect("nine facts");
+        let (first, second) = (next().await, next().await);
+        assert_eq!(t.store.put_sketches(t.now(), first).await.expect("written"), Folding::Done);
+        t.store.put_sketches(t.now(), second).await.expect("left");
+        assert_agree(&t).await;
+        assert_eq!(t.store.next_sketches(t.now(), 9).await.expect("read").map(|_| ()), None);
+        // So with a repair between the halves
+        counted(&t, said("late", 1, t.now()).by(1)).await;
+        let step = t.store.next_sketches(t.now(), 10).await.expect("read").expect("a fact");
+        t.execute("DELETE FROM rollup_sketches WHERE level = 1").await;
+        assert!(!t.store.check_rollups(true).await.expect("repaired").is_ok());
+        t.store.put_sketches(t.now(), step).await.expect("left");
+        assert_agree(&t).await;
+        assert_eq!(fold_all(&t).await.sketched, 10);
         assert_agree(&t).await;
     }
 

@@ -5,7 +5,7 @@ use analytics::CallStatus;
 use kernel::entropy::SeededEntropy;
 use kernel::{AgentId, Entropy, LeaseId, Money, Timestamp};
 use ledger::{Command, Spending};
-use persistence::{CallFacts, EventFacts, EventMore, Extra, Folding, Item};
+use persistence::{CallFacts, EventFacts, EventMore, Extra, Folding, Item, SketchStep};
 
 use crate::support::TestStore;
 use crate::world::*;
@@ -154,10 +154,20 @@ on_both_backends! {
                 let mut again: Vec<Item> = items.iter().chain(items.iter().filter(|_| dice.roll(2) == 0)).cloned().collect();
                 dice.shuffle(&mut again);
                 let mut rest = &again[..];
+                // Sketches that were read before some batch and are written after it
+                let mut half: Option<SketchStep> = None;
                 while !rest.is_empty() {
                     let (batch, after) = rest.split_at((1 + dice.roll(9)).min(rest.len()));
                     for answer in run(&other, batch).await {
                         answer.expect("counted");
+                    }
+                    if let Some(step) = half.take_if(|_| dice.roll(2) == 0) {
+                        other.store.put_sketches(other.now(), step).await.expect("folded");
+                    }
+                    if dice.roll(3) == 0 {
+                        let last = other.store.fold().await.expect("read").last_fact;
+                        let until = dice.pick(&[last, last / 2]);
+                        half = other.store.next_sketches(other.now(), until).await.expect("read");
                     }
                     if dice.roll(4) == 0 {
                         fold(&other, other.now().plus_millis(dice.pick(&[0, 86_400_000, 40 * 86_400_000]))).await;

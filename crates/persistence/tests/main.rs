@@ -27,6 +27,7 @@ mod histories;
 mod journal;
 mod leases;
 mod limits;
+mod migrations;
 mod outbox;
 mod pipeline;
 mod projects;

@@ -53,10 +53,16 @@ pub(crate) struct TestStore {
 impl TestStore {
     /// Makes one.
     pub(crate) async fn start(backend: Backend) -> Self {
+        let t = Self::empty(backend).await;
+        t.store.migrate().await.expect("a fresh database takes the schema");
+        t
+    }
+
+    /// Makes one without the schema.
+    pub(crate) async fn empty(backend: Backend) -> Self {
         let database = Database::create(backend).await;
         let options = StoreOptions { url: database.url.clone(), connections: 8 };
         let store = Store::open(&options).await.expect("a fresh database opens");
-        store.migrate().await.expect("a fresh database takes the schema");
         let (clock, entropy) = (ManualClock::new(START), SeededEntropy::new(1));
         Self { store, options, clock, entropy, _database: database }
     }

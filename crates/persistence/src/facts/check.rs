@@ -56,10 +56,11 @@ pub struct WrongCell {
 }
 
 statements! {
-    HEAD = "SELECT r.sketched_fact, r.hours_until, r.days_until, r.months_until, r.facts_from FROM rollup_head AS r \
-        WHERE r.id = 1";
-    LOCK = "SELECT r.sketched_fact, r.hours_until, r.days_until, r.months_until, r.facts_from FROM rollup_head AS r \
-        WHERE r.id = 1 {for_update}";
+    HEAD = "SELECT k.fact, r.hours_until, r.days_until, r.months_until, r.facts_from \
+        FROM rollup_head AS r CROSS JOIN sketch_head AS k WHERE r.id = 1 AND k.id = 1";
+    LOCK = "SELECT r.id FROM rollup_head AS r WHERE r.id = 1 {for_update}";
+    /// Whoever takes facts into the sketches at the same time gives up.
+    HOLD_SKETCHES = "UPDATE sketch_head SET step = step + 1 WHERE id = 1";
     NEXT_FACT = "SELECT f.occurred_at FROM facts AS f WHERE f.occurred_at >= $1 ORDER BY f.occurred_at LIMIT 1";
     NEXT_CELL = "SELECT r.bucket_start FROM rollups AS r WHERE r.level = $1 AND r.bucket_start >= $2 \
         ORDER BY r.bucket_start LIMIT 1";
@@ -73,8 +74,10 @@ statements! {
         CAST(SUM(f.input_tokens) AS BIGINT), CAST(SUM(f.output_tokens) AS BIGINT), \
         CAST(SUM(f.cost / 1000000000) AS BIGINT), CAST(SUM(f.cost % 1000000000) AS BIGINT), MIN(f.cost), MAX(f.cost) \
         FROM facts AS f WHERE f.occurred_at >= $1 AND f.occurred_at < $2 GROUP BY 1, 2";
-    FIGURES = "SELECT f.series_no, f.occurred_at, f.cost, f.latency_ms FROM facts AS f \
+    FIGURES = "SELECT f.series_no, f.occurred_at, f.cost, f.latency_ms, CAST(1 AS BIGINT) FROM facts AS f \
         WHERE f.occurred_at >= $1 AND f.occurred_at < $2 AND f.id <= $3";
+    CHANGES = "SELECT c.series_no, c.occurred_at, c.cost, c.latency_ms, -c.times FROM sketch_changes AS c \
+        WHERE c.occurred_at >= $1 AND c.occurred_at < $2 AND c.fact_id <= $3";
     CELLS = "SELECT r.series_no, r.bucket_start, r.requests, r.input_tokens, r.output_tokens, r.cost / 1000000000, \
         r.cost % 1000000000, r.min_cost, r.max_cost FROM rollups AS r \
         WHERE r.level = $1 AND r.bucket_start >= $2 AND r.bucket_start < $3";
@@ -100,6 +103,7 @@ pub(super) fn hot_statements() -> Vec<(&'static str, &'static crate::db::Sql)> {
         ("NEXT_AGENTS", &*NEXT_AGENTS),
         ("FROM_FACTS", &*FROM_FACTS),
         ("FIGURES", &*FIGURES),
+        ("CHANGES", &*CHANGES),
         ("CELLS", &*CELLS),
         ("SKETCHES", &*SKETCHES),
         ("CLEAR_CELLS", &*CLEAR_CELLS),
@@ -139,7 +143,11 @@ impl Store {
 
     async fn begin_check(&self, repair: bool) -> Result<(Tx, Head), StoreError> {
         let mut tx = if repair { self.db.begin().await? } else { self.db.begin_read().await? };
-        let row = tx.row(if repair { &LOCK } else { &HEAD }, args![]).await?;
+        if repair {
+            tx.row(&LOCK, args![]).await?;
+            tx.run(&HOLD_SKETCHES, args![]).await?;
+        }
+        let row = tx.row(&HEAD, args![]).await?;
         let row = row.ok_or_else(|| StoreError::Corrupt("the roll-ups have no head".to_owned()))?;
         let until = [Timestamp::MAX, row.time(1)?, row.time(2)?, row.time(3)?];
         let head = Head { sketched: row.int(0)?, until, facts_from: row.time(4)? };
@@ -169,16 +177,21 @@ impl Store {
         let quarters: Cells = rows.iter().map(cell_from).collect::<Result<_, _>>()?;
         check.facts += quarters.values().map(|sums| sums.0[0]).sum::<i64>();
         let mut sketches: [Sketches; 2] = Default::default();
-        for row in tx.rows(&FIGURES, args![day, end, head.sketched]).await? {
-            let (series, at, cost, latency) = (row.int(0)?, row.time(1)?, row.int(2)?, row.opt_int(3)?);
-            for (sketches, level) in sketches.iter_mut().zip([Level::Hour, Level::Day]) {
-                let (costs, latencies) = sketches.entry((level.floor(at), series)).or_default();
-                costs.add(cost, 1);
-                if let Some(latency) = latency {
-                    latencies.add(latency, 1);
+        // As the facts were when they were taken over: what has changed since is noted, and still to come
+        for question in [&FIGURES, &CHANGES] {
+            for row in tx.rows(question, args![day, end, head.sketched]).await? {
+                let (series, at, cost) = (row.int(0)?, row.time(1)?, row.int(2)?);
+                let (latency, times) = (row.opt_int(3)?, row.int(4)?);
+                for (sketches, level) in sketches.iter_mut().zip([Level::Hour, Level::Day]) {
+                    let (costs, latencies) = sketches.entry((level.floor(at), series)).or_default();
+                    costs.add(cost, times);
+                    if let Some(latency) = latency {
+                        latencies.add(latency, times);
+                    }
                 }
             }
         }
+        sketches.iter_mut().for_each(|sketches| sketches.retain(|_, (costs, _)| !costs.is_empty()));
         for level in [Level::Quarter, Level::Hour, Level::Day] {
             let until = head.until[level as usize];
             let expected = coarser(&quarters, level, until);

@@ -127,11 +127,7 @@ const SUMMED: &str = "CAST(SUM(r.requests) AS BIGINT), CAST(SUM(r.input_tokens) 
     CAST(SUM(r.cost % 1000000000) AS BIGINT)";
 
 /// Makes the sums of cells that have just been made, of a level in `from..to`.
-pub(super) async fn make_sums(
-    tx: &mut Tx,
-    level: Level,
-    (from, to): (Timestamp, Timestamp),
-) -> Result<(), StoreError> {
+pub(super) async fn make_sums(tx: &mut Tx, level: Level, (from, to): (Timestamp, Timestamp)) -> Result<(), StoreError> {
     for sums in &ALL {
         let [_, insert] = sums.repairs(Kept::Whole(level));
         tx.rows_of(Arc::from(insert), args![from, to]).await?;

@@ -1,9 +1,7 @@
 //! Folding: what is summed up later than its facts come.
 //!
 //! Hours, days and months are summed up from the next shorter cells when they are over, a little later, so that clients'
-//! clocks which are a few minutes ahead find them still open. Facts that come later still add to them directly. Sketches
-//! take over new facts some seconds after they came, when the event and the report of a call have mostly met; what they do
-//! not have yet are the facts after [`Fold::sketched`].
+//! clocks which are a few minutes ahead find them still open. Facts that come later still add to them directly.
 //!
 //! Each step is a short transaction of its own. On PostgreSQL it holds `rollup_head` alone, which every batch shares: so
 //! no batch is halfway through when a level moves on, whichever server it runs on.
@@ -12,7 +10,6 @@ use analytics::{Folded, Level};
 use kernel::{Money, Timestamp};
 
 use super::check_sums::make_sums;
-use super::sketches::SketchDeltas;
 use super::so_far;
 use crate::balance::{exact, saturated};
 use crate::db::{args, statements};
@@ -21,15 +18,13 @@ use crate::{Store, StoreError};
 
 /// Cells are folded when they have been over for so long, milliseconds: longer than clocks may be ahead.
 const LATE_MS: i64 = 10 * 60_000;
-/// So many facts are taken into the sketches in one step.
-const SKETCH_STEP: i64 = 10_000;
 
 /// How far roll-ups and sketches are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fold {
     /// The levels above a quarter of an hour.
     pub folded: Folded,
-    /// The sketches have every fact up to this number, and none after.
+    /// The sketches have every fact up to this number, perhaps not as it is by now, and none after.
     pub sketched: i64,
     /// The number of the last fact.
     pub last_fact: i64,
@@ -47,10 +42,10 @@ pub enum Folding {
 }
 
 statements! {
-    LAST = "SELECT r.last_fact, r.sketched_fact, r.hours_until, r.days_until, r.months_until, r.facts_from \
-        FROM rollup_head AS r WHERE r.id = 1"
-        | "SELECT COALESCE((SELECT MAX(f.id) FROM facts AS f), 0), r.sketched_fact, r.hours_until, r.days_until, \
-        r.months_until, r.facts_from FROM rollup_head AS r WHERE r.id = 1";
+    LAST = "SELECT r.last_fact, k.fact, r.hours_until, r.days_until, r.months_until, r.facts_from \
+        FROM rollup_head AS r CROSS JOIN sketch_head AS k WHERE r.id = 1 AND k.id = 1"
+        | "SELECT COALESCE((SELECT MAX(f.id) FROM facts AS f), 0), k.fact, r.hours_until, r.days_until, \
+        r.months_until, r.facts_from FROM rollup_head AS r CROSS JOIN sketch_head AS k WHERE r.id = 1 AND k.id = 1";
     LOCK = "SELECT id FROM rollup_head WHERE id = 1 {for_update}";
     NEXT_CELL = "SELECT r.bucket_start FROM rollups AS r WHERE r.level = $1 AND r.bucket_start >= $2 \
         ORDER BY r.bucket_start LIMIT 1";
@@ -78,9 +73,6 @@ statements! {
         output_tokens = rollup_agents.output_tokens + excluded.output_tokens, \
         usd = rollup_agents.usd + excluded.usd, nanos = rollup_agents.nanos + excluded.nanos";
     MOVE = "UPDATE rollup_head SET hours_until = $1, days_until = $2, months_until = $3 WHERE id = 1";
-    FACTS = "SELECT f.id, f.series_no, f.occurred_at, f.cost, f.latency_ms FROM facts AS f \
-        WHERE f.id > $1 AND f.id <= $2 ORDER BY f.id LIMIT $3";
-    SKETCHED = "UPDATE rollup_head SET sketched_fact = $1 WHERE id = 1";
 }
 
 /// For the test of plans.
@@ -92,7 +84,6 @@ pub(super) fn hot_statements() -> Vec<(&'static str, &'static crate::db::Sql)> {
         ("PUT", &*PUT),
         ("OVERALL_SO_FAR", &*OVERALL_SO_FAR),
         ("AGENTS_SO_FAR", &*AGENTS_SO_FAR),
-        ("FACTS", &*FACTS),
     ]
 }
 
@@ -158,31 +149,6 @@ impl Store {
         work.tx.run(&MOVE, args![folded.hours, folded.days, folded.months]).await?;
         work.tx.commit().await?;
         Ok(Folding::More)
-    }
-
-    /// Takes facts up to the number `until` into the sketches, some of them if they are many. To be called until it is
-    /// [`Folding::Done`], every few seconds, with the [`Fold::last_fact`] of the time before.
-    pub async fn fold_sketches(&self, now: Timestamp, until: i64) -> Result<Folding, StoreError> {
-        if self.fold().await?.sketched >= until {
-            return Ok(Folding::Done);
-        }
-        let mut work = self.begin_aside(now).await?;
-        work.tx.row(&LOCK, args![]).await?.ok_or_else(no_head)?;
-        let fold = fold_from(&work.tx.row(&LAST, args![]).await?.ok_or_else(no_head)?)?;
-        let until = until.min(fold.last_fact);
-        let rows = work.tx.rows(&FACTS, args![fold.sketched, until, SKETCH_STEP]).await?;
-        let full = rows.len() as i64 == SKETCH_STEP;
-        let mut deltas = SketchDeltas::default();
-        let mut reached = fold.sketched;
-        for row in &rows {
-            reached = row.int(0)?;
-            deltas.add(row.int(1)?, row.time(2)?, row.int(3)?, row.opt_int(4)?, 1);
-        }
-        work.write_sketches(deltas).await?;
-        // Numbers that were given back, or whose facts went to others, have nothing
-        work.tx.run(&SKETCHED, args![if full { reached } else { until.max(fold.sketched) }]).await?;
-        work.tx.commit().await?;
-        Ok(if full { Folding::More } else { Folding::Done })
     }
 }
 

@@ -9,7 +9,8 @@
 //! | `rollups` | sums over the facts of a series in a quarter of an hour, an hour, a day, a month (of UTC) |
 //! | `rollup_overall`, `rollup_agents` | sums of those over several series, for what is asked of all agents or of agents as a whole |
 //! | `rollup_sketches` | how cost and latency are distributed, for quantiles |
-//! | `rollup_head` | how far the coarser levels and the sketches are |
+//! | `rollup_head` | how far the coarser levels are |
+//! | `sketch_head`, `sketch_changes` | how far the sketches are, and what changed of facts that may be in them |
 //!
 //! # How they come about
 //! Events ([`Item::event`]) and reports run through the [`Pipeline`](crate::Pipeline). What a fact adds to the quarter of
@@ -55,6 +56,7 @@ pub(crate) use names::hash_of;
 pub use read::ScopeSums;
 pub use retention::FACTS_KEPT_AT_LEAST_MS;
 pub(crate) use series::{Series, SeriesCache, SeriesKey};
+pub use sketches::SketchStep;
 pub(crate) use sums::OverallSums;
 
 /// For the test of plans.

@@ -12,7 +12,7 @@ use super::flag;
 use super::load::{counted, name_rows};
 use super::names::{Name, Names};
 use super::series::{Series, SeriesKey};
-use super::sketches::Remeasured;
+use super::sketches::Noted;
 use crate::db::{args, statements};
 use crate::engine::Checkout;
 use crate::rows::Rows;
@@ -22,8 +22,8 @@ statements! {
     /// The numbers of new facts end with what the first column says. On PostgreSQL a sequence gives them out, and the lock
     /// keeps what is folded as it is while facts are added to it.
     HEAD = "UPDATE rollup_head SET last_fact = last_fact + $1 WHERE id = 1 \
-        RETURNING last_fact, sketched_fact, hours_until, days_until, months_until"
-        | "SELECT last_fact, sketched_fact, hours_until, days_until, months_until FROM rollup_head \
+        RETURNING last_fact, sketching_fact, hours_until, days_until, months_until"
+        | "SELECT last_fact, sketching_fact, hours_until, days_until, months_until FROM rollup_head \
         WHERE id = 1 AND CAST($1 AS BIGINT) >= 0 FOR SHARE";
     NUMBERS = "SELECT 0 WHERE $1 < 0" | "SELECT nextval('fact_numbers') FROM generate_series(1, $1)";
     INSERT_FACTS = "INSERT INTO facts (id, series_no, occurred_at, received_at, flags, input_tokens, output_tokens, \
@@ -106,7 +106,7 @@ impl Work {
         let series = self.series_of(&keys).await?;
         let mut keys = keys.into_iter().zip(series);
         let fresh = changed.iter().filter(there).filter(|at| calls.all[**at].stored.is_none()).count();
-        let (mut numbers, folded, sketched) = self.head(fresh).await?;
+        let (mut numbers, folded, sketching) = self.head(fresh).await?;
 
         let mut changes = Vec::with_capacity(changed.len());
         for at in changed {
@@ -129,25 +129,24 @@ impl Work {
         self.write_extras(&changes).await?;
 
         let mut cells = Cells::default();
-        let mut remeasured = Vec::new();
+        let mut noted = Noted::default();
         for Change { before, after, .. } in &changes {
             cells.change(before.as_ref(), after.as_ref(), &folded);
-            let id = before.as_ref().map_or(i64::MAX, |image| image.id);
-            if id <= sketched {
-                remeasured.push(Remeasured { before: before.as_ref(), after: after.as_ref() });
+            if let Some(before) = before.as_ref().filter(|image| image.id <= sketching) {
+                noted.change(before, after.as_ref());
             }
         }
         self.write_cells(cells).await?;
-        self.remeasure(&remeasured).await
+        self.note(noted).await
     }
 
-    /// Numbers for new facts, how far the roll-ups are folded, and up to which fact there are sketches.
+    /// Numbers for new facts, how far the roll-ups are folded, and up to which fact there may be sketches.
     async fn head(&mut self, fresh: usize) -> Result<(std::vec::IntoIter<i64>, Folded, i64), StoreError> {
         let count = i64::try_from(fresh).unwrap_or(i64::MAX);
         let row = self.tx.row(&HEAD, args![count]).await?;
         let row = row.ok_or_else(|| StoreError::Corrupt("the roll-ups have no head".to_owned()))?;
         let folded = Folded { hours: row.time(2)?, days: row.time(3)?, months: row.time(4)? };
-        let (last, sketched) = (row.int(0)?, row.int(1)?);
+        let (last, sketching) = (row.int(0)?, row.int(1)?);
         let numbers: Vec<i64> = if self.tx.backend() == Backend::Sqlite {
             (last - count + 1..=last).collect()
         } else if count == 0 {
@@ -156,7 +155,7 @@ impl Work {
             let rows = self.tx.rows(&NUMBERS, args![count]).await?;
             rows.iter().map(|row| row.int(0)).collect::<Result<_, _>>()?
         };
-        Ok((numbers.into_iter(), folded, sketched))
+        Ok((numbers.into_iter(), folded, sketching))
     }
 
     async fn write_facts(&mut self, changes: &[Change]) -> Result<(), StoreError> {

@@ -70,7 +70,8 @@ pub struct Inquiry {
 }
 
 statements! {
-    FOLDED = "SELECT hours_until, days_until, months_until, sketched_fact, facts_from FROM rollup_head WHERE id = 1";
+    FOLDED = "SELECT r.hours_until, r.days_until, r.months_until, k.fact, r.facts_from \
+        FROM rollup_head AS r CROSS JOIN sketch_head AS k WHERE r.id = 1 AND k.id = 1";
     /// Quarters of an hour are always complete.
     FIRST = "SELECT MIN(bucket_start) FROM rollups WHERE level = 0";
 }

@@ -114,8 +114,10 @@ impl Inquiry {
                 let one = Sketch::from_bytes(&row.blob(0)?);
                 sketch.merge(&one.map_err(|_| StoreError::Corrupt("a sketch is unreadable".to_owned()))?);
             }
-            let (sql, args) = new_facts_question(backend, figure, filter, &cells, self.sketched);
-            self.count(&mut sketch, sql, args).await?;
+            for question in [new_facts_question, changes_question] {
+                let (sql, args) = question(backend, figure, filter, &cells, self.sketched);
+                self.count(&mut sketch, sql, args).await?;
+            }
         }
         if !facts.is_empty() {
             let (sql, args) = facts_question(backend, figure, filter, &facts);
@@ -151,6 +153,13 @@ impl Figure {
         match self {
             Self::Cost => "f.cost",
             Self::Latency => "f.latency_ms",
+        }
+    }
+
+    const fn of_change(self) -> &'static str {
+        match self {
+            Self::Cost => "c.cost",
+            Self::Latency => "c.latency_ms",
         }
     }
 }
@@ -190,6 +199,26 @@ fn new_facts_question(
     text.with_pieces(cells).push(" SELECT ").push(value).push(", CAST(COUNT(*) AS BIGINT) FROM facts AS f ");
     text.push("CROSS JOIN series AS s CROSS JOIN piece WHERE s.no = f.series_no AND f.id > ").bind(sketched);
     text.push(" AND ").push(value).push(" IS NOT NULL AND f.occurred_at >= piece.lo AND f.occurred_at < piece.hi");
+    text.series_of(filter, " AND ").push(" GROUP BY ").push(value);
+    text.finish()
+}
+
+/// What changed of facts that are in the sketches.
+fn changes_question(
+    backend: Backend,
+    figure: Figure,
+    filter: &QuestionFilter,
+    cells: &[Numbered],
+    sketched: i64,
+) -> (Arc<str>, Vec<Value>) {
+    let value = figure.of_change();
+    let mut text = Text::new(backend);
+    text.with_pieces(cells)
+        .push(" SELECT ")
+        .push(value)
+        .push(", CAST(SUM(c.times) AS BIGINT) FROM sketch_changes AS c ");
+    text.push("CROSS JOIN series AS s CROSS JOIN piece WHERE s.no = c.series_no AND c.fact_id <= ").bind(sketched);
+    text.push(" AND ").push(value).push(" IS NOT NULL AND c.occurred_at >= piece.lo AND c.occurred_at < piece.hi");
     text.series_of(filter, " AND ").push(" GROUP BY ").push(value);
     text.finish()
 }
@@ -266,6 +295,7 @@ pub(super) fn questions(filter: &QuestionFilter) -> Vec<(&'static str, Arc<str>)
         ("extremes of cells", extremes_question(Backend::Sqlite, &CELLS, filter, &[(0, cells)]).0),
         ("sketches", sketches_question(Backend::Sqlite, Figure::Cost, filter, &[(0, cells)]).0),
         ("facts not in sketches", new_facts_question(Backend::Sqlite, Figure::Cost, filter, &[(0, cells)], 9).0),
+        ("changes not in sketches", changes_question(Backend::Sqlite, Figure::Cost, filter, &[(0, cells)], 9).0),
         ("facts beside sketches", facts_question(Backend::Sqlite, Figure::Latency, filter, &[(0, facts)]).0),
         ("extremes of facts", extremes_question(Backend::Sqlite, &FACTS, filter, &[(0, facts)]).0),
     ]

@@ -2,9 +2,10 @@
 //!
 //! SQLite would copy the log into the database within the commit that makes it long, and every caller of that batch would
 //! wait for it. A task with a connection of its own does it instead. Where writes never pause, the log is never copied to
-//! its very end, and would grow for ever; when it is long, one step holds the writer up for the little that is left, so that
-//! it begins again at the front. The file keeps its length: a commit that overwrites what is there is durable in half the
-//! time of one that makes the file longer.
+//! its very end, and would grow for ever; when it is long, it is copied again and again until little is left, and then the
+//! task takes a turn of the writer's for that little, so that the log begins again at the front. The file keeps its length: a
+//! commit that overwrites what is there is durable in half the time of one that makes the file longer, and writing to it
+//! costs less too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,12 +13,18 @@ use std::time::Duration;
 
 use sqlx::{Row as _, SqlitePool};
 
+use crate::writer::Writer;
+
 /// How often the log is looked at, while there are writes.
 const INTERVAL: Duration = Duration::from_millis(200);
 /// Pages in the log from which on it is copied.
 const WORTHWHILE: i64 = 1_000;
-/// Pages in the log from which on the writer has to wait until all are copied; 32 MiB.
+/// Pages in the log from which on it has to begin again at the front; 32 MiB.
 const TOO_LONG: i64 = 8_192;
+/// So many pages may be left when the writer is made to wait for them.
+const LITTLE: i64 = 1_024;
+/// So often the log is copied in the hope that little is left.
+const ROUNDS: usize = 8;
 
 /// Ends the task when the last handle is dropped.
 #[derive(Clone)]
@@ -38,9 +45,9 @@ impl Drop for AbortOnDrop {
 
 impl Checkpointer {
     /// Starts the task; it sleeps while nothing is written.
-    pub(crate) fn start(connection: SqlitePool) -> Self {
+    pub(crate) fn start(connection: SqlitePool, writer: Writer) -> Self {
         let (written, wake) = (Arc::new(AtomicBool::new(false)), Arc::new(tokio::sync::Notify::new()));
-        let task = tokio::spawn(run(connection.clone(), Arc::clone(&written), Arc::clone(&wake)));
+        let task = tokio::spawn(run(connection.clone(), writer, Arc::clone(&written), Arc::clone(&wake)));
         Self { connection, written, wake, _task: Arc::new(AbortOnDrop(task)) }
     }
 
@@ -57,31 +64,55 @@ impl Checkpointer {
     }
 }
 
-async fn run(connection: SqlitePool, written: Arc<AtomicBool>, wake: Arc<tokio::sync::Notify>) {
+async fn run(connection: SqlitePool, writer: Writer, written: Arc<AtomicBool>, wake: Arc<tokio::sync::Notify>) {
     loop {
         wake.notified().await;
         tokio::time::sleep(INTERVAL).await;
         written.store(false, Ordering::Relaxed);
-        let pages = match checkpoint(&connection, "PRAGMA wal_checkpoint(NOOP)").await {
-            Ok(pages) => pages,
+        match shorten(&connection, &writer).await {
+            Ok(()) => {}
             Err(sqlx::Error::PoolClosed) => return,
             Err(error) => {
-                tracing::debug!(%error, "the write-ahead log could not be looked at");
-                continue;
+                tracing::warn!(%error, "the write-ahead log could not be copied into the database; trying again");
             }
-        };
-        let copied = match pages {
-            n if n >= TOO_LONG => checkpoint(&connection, "PRAGMA wal_checkpoint(RESTART)").await,
-            n if n >= WORTHWHILE => checkpoint(&connection, "PRAGMA wal_checkpoint(PASSIVE)").await,
-            n => Ok(n),
-        };
-        if let Err(error) = copied {
-            tracing::warn!(%error, pages, "the write-ahead log could not be copied into the database; trying again");
         }
     }
 }
 
-/// Returns how many pages the log has.
-async fn checkpoint(connection: &SqlitePool, pragma: &'static str) -> Result<i64, sqlx::Error> {
-    sqlx::query(pragma).fetch_one(connection).await?.try_get(1)
+/// Copies the log if it is worthwhile, and lets it begin again if it is long.
+async fn shorten(connection: &SqlitePool, writer: &Writer) -> Result<(), sqlx::Error> {
+    let mut log = checkpoint(connection, "PRAGMA wal_checkpoint(NOOP)").await?;
+    if log.pages < WORTHWHILE {
+        return Ok(());
+    }
+    for _ in 0..ROUNDS {
+        log = checkpoint(connection, "PRAGMA wal_checkpoint(PASSIVE)").await?;
+        if log.pages < TOO_LONG || log.left() <= LITTLE {
+            break;
+        }
+    }
+    if log.pages >= TOO_LONG {
+        // A writer that is closing copies all there is
+        let Ok(_turn) = writer.turn().await else { return Ok(()) };
+        checkpoint(connection, "PRAGMA wal_checkpoint(RESTART)").await?;
+    }
+    Ok(())
+}
+
+/// How long the log is, and how much of it is in the database.
+#[derive(Clone, Copy)]
+struct Log {
+    pages: i64,
+    copied: i64,
+}
+
+impl Log {
+    const fn left(self) -> i64 {
+        self.pages - self.copied
+    }
+}
+
+async fn checkpoint(connection: &SqlitePool, pragma: &'static str) -> Result<Log, sqlx::Error> {
+    let row = sqlx::query(pragma).fetch_one(connection).await?;
+    Ok(Log { pages: row.try_get(1)?, copied: row.try_get(2)? })
 }

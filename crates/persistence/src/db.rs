@@ -288,9 +288,9 @@ impl Db {
             .await?;
         first.close().await?;
         // While it waits for a reader, it holds up the writer: it gives up soon, and tries again
-        let checkpoints = options.clone().busy_timeout(Duration::from_millis(20));
+        let checkpoints = options.clone().busy_timeout(Duration::from_millis(10));
         let checkpoints = SqlitePoolOptions::new().max_connections(1).connect_lazy_with(checkpoints);
-        let checkpointer = Checkpointer::start(checkpoints);
+        let checkpointer = Checkpointer::start(checkpoints, writer.clone());
         Ok(Self {
             pools: Pools::Sqlite { writer, readers, options: Box::new(options) },
             checkpointer: Some(checkpointer),

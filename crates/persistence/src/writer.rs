@@ -66,9 +66,14 @@ impl Writer {
         self.lock().as_ref().expect("it is open").execute_batch(sql).expect("it is done");
     }
 
+    /// Waits for a turn to write; nobody else writes until it is dropped.
+    pub(crate) async fn turn(&self) -> Result<OwnedSemaphorePermit, StoreError> {
+        Arc::clone(&self.turn).acquire_owned().await.map_err(|_| StoreError::Closing)
+    }
+
     /// Waits for its turn and begins a transaction.
     pub(crate) async fn begin(&self) -> Result<Writing, StoreError> {
-        let turn = Arc::clone(&self.turn).acquire_owned().await.map_err(|_| StoreError::Closing)?;
+        let turn = self.turn().await?;
         let writing = Writing { writer: self.clone(), _turn: turn };
         writing.with(|connection| {
             // A full disk ends a transaction within SQLite; whatever is left of the last one ends here at the latest

@@ -25,8 +25,8 @@ async fn of_ten_steps(backend: Backend) -> TestStore {
     let at = START.millis();
     let quarter = at - at % 900_000;
     let mut sql = String::from(
-        "INSERT INTO series (no, agent_id, owner_id, project_id, provider, provider_key_id, model, status) \
-         VALUES (1, 1, 'user_1', '', 'openai', 1, 'gpt-4o', 'completed');",
+        "INSERT INTO series (agent_id, owner_id, project_id, provider, provider_key_id, model, status) \
+         VALUES (1, 'user_1', '', 'openai', 1, 'gpt-4o', 'completed');",
     );
     for (n, (event, name)) in NAMES.into_iter().enumerate() {
         let name = match backend {

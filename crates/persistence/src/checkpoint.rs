@@ -4,8 +4,8 @@
 //! wait for it. A task with a connection of its own does it instead. Where writes never pause, the log is never copied to
 //! its very end, and would grow for ever; when it is long, it is copied again and again until little is left, and then the
 //! task takes a turn of the writer's for that little, so that the log begins again at the front. The file keeps its length: a
-//! commit that overwrites what is there is durable in half the time of one that makes the file longer, and writing to it
-//! costs less too.
+//! commit that overwrites what is there is durable in half the time of one that makes the file longer. Only a reader that
+//! goes on for long keeps the log from beginning again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -14,7 +14,7 @@
 //! # Rules
 //! * Nothing is acknowledged before `commit` has returned, and `commit` makes it durable (`synchronous=FULL`, or
 //!   PostgreSQL's `synchronous_commit`).
-//! * Locks are taken in one order: agents' books by id, budgets by number, accounts, heads.
+//! * Locks are taken in one order: agents' books by id, budgets by number, accounts, heads, sums over all agents.
 //! * Neither SQL nor this crate decides about money: [`ledger`] does, and CHECK constraints repeat its invariants.
 //!
 //! # Adding an operation

@@ -20,6 +20,7 @@ use sqlx::{
 
 use crate::StoreError;
 use crate::checkpoint::Checkpointer;
+use crate::durable::{Commit, Durability};
 use crate::rows::{Kind, Piece, Rows};
 pub(crate) use crate::sql::{Sql, statements};
 use crate::writer::{Writer, Writing};
@@ -330,8 +331,10 @@ impl Db {
     /// As [`Db::rows`], for statements put together from parts; the parts must not come from outside.
     pub(crate) async fn rows_of(&self, sql: Arc<str>, args: Vec<Value>) -> Result<Vec<Row>, StoreError> {
         Ok(match &self.pools {
-            Pools::Sqlite { readers, .. } => {
-                bound!(sql, args).fetch_all(readers).await?.into_iter().map(Row::Sqlite).collect()
+            Pools::Sqlite { readers, writer, .. } => {
+                let found = bound!(sql, args).fetch_all(readers).await?;
+                seen_is_durable(writer.durability()).await?;
+                found.into_iter().map(Row::Sqlite).collect()
             }
             Pools::Postgres(pools) => {
                 bound!(sql, args).fetch_all(&pools.any).await?.into_iter().map(Row::Postgres).collect()
@@ -347,16 +350,24 @@ impl Db {
     /// Begins a write transaction. On SQLite there is one writer: this waits for its turn.
     pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
         let tx = match &self.pools {
-            Pools::Sqlite { writer, .. } => TxInner::Writing(writer.begin().await?),
+            Pools::Sqlite { writer, .. } => {
+                let tx = writer.begin().await?;
+                seen_is_durable(writer.durability()).await?;
+                TxInner::Writing(tx)
+            }
             Pools::Postgres(pools) => TxInner::Postgres(begun(&pools.any, "BEGIN").await?),
         };
         Ok(Tx(tx, self.checkpointer.clone()))
     }
 
-    /// As [`Db::begin`], for a batch of the pipeline.
+    /// As [`Db::begin`], for a batch of the pipeline: what it reads need not be durable yet, because whoever is answered from
+    /// it waits until the batch is.
     pub(crate) async fn begin_batch(&self) -> Result<Tx, StoreError> {
         match &self.pools {
-            Pools::Sqlite { .. } => self.begin().await,
+            Pools::Sqlite { writer, .. } => {
+                writer.durability().map_or(Ok(()), Durability::check)?;
+                Ok(Tx(TxInner::Writing(writer.begin().await?), self.checkpointer.clone()))
+            }
             Pools::Postgres(pools) => Ok(Tx(TxInner::Postgres(begun(&pools.batches, "BEGIN").await?), None)),
         }
     }
@@ -364,7 +375,10 @@ impl Db {
     /// Begins a transaction that only reads, and sees the database as it is at its first question however long it lasts.
     pub(crate) async fn begin_read(&self) -> Result<Tx, StoreError> {
         let tx = match &self.pools {
-            Pools::Sqlite { readers, .. } => TxInner::Reading(readers.begin_with("BEGIN").await?),
+            Pools::Sqlite { readers, writer, .. } => {
+                let unasked = writer.durability().cloned();
+                TxInner::Reading { tx: readers.begin_with("BEGIN").await?, unasked }
+            }
             Pools::Postgres(pools) => {
                 TxInner::Postgres(begun(&pools.any, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
             }
@@ -431,14 +445,18 @@ pub(crate) struct Tx(TxInner, Option<Checkpointer>);
 
 enum TxInner {
     Writing(Writing),
-    Reading(Transaction<'static, Sqlite>),
+    Reading {
+        tx: Transaction<'static, Sqlite>,
+        /// Until the first question, which settles what is seen.
+        unasked: Option<Durability>,
+    },
     Postgres(Transaction<'static, Postgres>),
 }
 
 impl Tx {
     pub(crate) fn backend(&self) -> Backend {
         match self.0 {
-            TxInner::Writing(_) | TxInner::Reading(_) => Backend::Sqlite,
+            TxInner::Writing(_) | TxInner::Reading { .. } => Backend::Sqlite,
             TxInner::Postgres(_) => Backend::Postgres,
         }
     }
@@ -457,7 +475,7 @@ impl Tx {
                     found.extend(tx.rows_for(&text, piece.parameters(list))?.into_iter().map(Row::Written));
                 }
             }
-            TxInner::Reading(_) => {
+            TxInner::Reading { .. } => {
                 for piece in rows.pieces() {
                     let (text, args) = listed(sql, &piece);
                     found.append(&mut self.rows_of(text, args).await?);
@@ -471,8 +489,10 @@ impl Tx {
     pub(crate) async fn rows_of(&mut self, text: Arc<str>, args: Vec<Value>) -> Result<Vec<Row>, StoreError> {
         Ok(match &mut self.0 {
             TxInner::Writing(tx) => tx.rows(&text, &args)?.into_iter().map(Row::Written).collect(),
-            TxInner::Reading(tx) => {
-                bound!(text, args).fetch_all(&mut **tx).await?.into_iter().map(Row::Sqlite).collect()
+            TxInner::Reading { tx, unasked } => {
+                let found = bound!(text, args).fetch_all(&mut **tx).await?;
+                seen_is_durable(unasked.take().as_ref()).await?;
+                found.into_iter().map(Row::Sqlite).collect()
             }
             TxInner::Postgres(tx) => {
                 bound!(text, args).fetch_all(&mut **tx).await?.into_iter().map(Row::Postgres).collect()
@@ -500,28 +520,58 @@ impl Tx {
                 }
                 Ok(changed)
             }
-            TxInner::Reading(_) => Err(StoreError::Corrupt("a reader cannot write".to_owned())),
+            TxInner::Reading { .. } => Err(StoreError::Corrupt("a reader cannot write".to_owned())),
         }
     }
 
     async fn run_one(&mut self, text: Arc<str>, args: Vec<Value>) -> Result<u64, StoreError> {
         Ok(match &mut self.0 {
             TxInner::Writing(tx) => tx.run(&text, &args)?,
-            TxInner::Reading(tx) => bound!(text, args).execute(&mut **tx).await?.rows_affected(),
+            TxInner::Reading { tx, .. } => bound!(text, args).execute(&mut **tx).await?.rows_affected(),
             TxInner::Postgres(tx) => bound!(text, args).execute(&mut **tx).await?.rows_affected(),
         })
     }
 
+    /// Makes it durable.
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
-        match self.0 {
-            TxInner::Writing(tx) => tx.commit()?,
-            TxInner::Reading(tx) => tx.commit().await?,
-            TxInner::Postgres(tx) => tx.commit().await?,
-        }
+        self.commit_soon().await?.reached().await
+    }
+
+    /// Commits. Others may build on it; nobody may be told of it before [`Durable::reached`] says so.
+    pub(crate) async fn commit_soon(self) -> Result<Durable, StoreError> {
+        let durable = match self.0 {
+            TxInner::Writing(tx) => {
+                let durability = tx.durability().cloned();
+                Durable(durability.zip(tx.commit()?))
+            }
+            TxInner::Reading { tx, .. } => tx.commit().await.map(|()| Durable(None))?,
+            TxInner::Postgres(tx) => tx.commit().await.map(|()| Durable(None))?,
+        };
         if let Some(checkpointer) = self.1 {
             checkpointer.committed();
         }
-        Ok(())
+        Ok(durable)
+    }
+}
+
+/// A commit that is durable, or will be.
+#[must_use]
+pub(crate) struct Durable(Option<(Durability, Commit)>);
+
+impl Durable {
+    /// Waits until it is.
+    pub(crate) async fn reached(self) -> Result<(), StoreError> {
+        match self.0 {
+            Some((durability, commit)) => durability.wait(commit).await,
+            None => Ok(()),
+        }
+    }
+}
+
+async fn seen_is_durable(durability: Option<&Durability>) -> Result<(), StoreError> {
+    match durability {
+        Some(durability) => durability.seen().await,
+        None => Ok(()),
     }
 }
 

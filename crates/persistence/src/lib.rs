@@ -12,8 +12,8 @@
 //! stand side by side. No type of the driver appears in the public interface.
 //!
 //! # Rules
-//! * Nothing is acknowledged before `commit` has returned, and `commit` makes it durable (`synchronous=FULL`, or
-//!   PostgreSQL's `synchronous_commit`).
+//! * Nothing is acknowledged before `commit` has returned, and `commit` makes it durable (a sync of SQLite's log, see
+//!   `durable.rs`, or PostgreSQL's `synchronous_commit`). Nothing is read out that is not.
 //! * Locks are taken in one order: agents' books by id, budgets by number, accounts, heads, sums over all agents.
 //! * Neither SQL nor this crate decides about money: [`ledger`] does, and CHECK constraints repeat its invariants.
 //!
@@ -35,6 +35,7 @@ mod checkpoint;
 mod credential_uses;
 mod db;
 mod directory;
+mod durable;
 mod engine;
 mod error;
 mod facts;

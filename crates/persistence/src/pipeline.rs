@@ -1,8 +1,8 @@
 //! The write pipeline: one queue, group commit.
 //!
 //! Requests put their commands into one bounded queue. A single task takes whatever has arrived, runs it in one
-//! transaction with a fixed number of statements, commits once, and only then answers everybody: while one batch is
-//! being made durable the next one gathers. A full queue is refused at once instead of growing.
+//! transaction with a fixed number of statements, commits once, and answers everybody when that is durable. On the embedded
+//! database the next batch is run while the disk is busy with the last. A full queue is refused at once instead of growing.
 //!
 //! On PostgreSQL there may be several such queues, *lanes*, to which each other is what another server is: one for small
 //! requests, which gain by being committed together, and others for large ones, which small ones then need not wait for.
@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use crate::db::MAX_LANES;
 use crate::engine::{Answer, Item, Warm};
 use crate::store::Store;
+use crate::work::Untold;
 use crate::{Backend, StoreError};
 
 /// How the pipeline is set up.
@@ -63,6 +64,8 @@ pub type Observer = Arc<dyn Fn(BatchStats) + Send + Sync>;
 
 type Reply = Result<Vec<Answer>, StoreError>;
 
+/// So many batches at most are committed and not yet answered, beside the one that is.
+const UNANSWERED: usize = 2;
 /// From so many commands on, a request goes through a lane for large ones.
 const MANY: usize = 32;
 
@@ -91,10 +94,19 @@ impl Pipeline {
         let embedded = store.backend() == Backend::Sqlite;
         let count = if embedded { 1 } else { options.lanes.clamp(1, MAX_LANES as usize) };
         let capacity = options.queue.max(1);
-        let worker = Worker { store, clock, entropy, options, observer, warm: None };
+        let (answering, mut written) = mpsc::channel::<Written>(UNANSWERED);
+        let answering = embedded.then_some(answering);
+        let worker = Worker { store, clock, entropy, options, observer, answering, warm: None };
         let (lanes, mut jobs): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(capacity)).unzip();
         let task = match jobs.pop() {
-            Some(jobs) if embedded => on_its_own_thread(worker.serve(jobs)),
+            Some(jobs) if embedded => {
+                let answered = tokio::spawn(async move {
+                    while let Some(batch) = written.recv().await {
+                        batch.answer().await;
+                    }
+                });
+                on_its_own_thread(worker.serve(jobs), answered)
+            }
             last => tokio::spawn(async move {
                 let mut running = JoinSet::new();
                 for jobs in jobs.into_iter().chain(last) {
@@ -159,9 +171,12 @@ fn lane(items: &[Item], lanes: usize) -> usize {
     1 + usize::try_from(hasher.finish() % others).unwrap_or(0)
 }
 
-/// Runs the task on a thread that it may block, as writing to the embedded database does. It ends early where the handle is
-/// aborted.
-fn on_its_own_thread(task: impl Future<Output = ()> + Send + 'static) -> tokio::task::JoinHandle<()> {
+/// Runs the task on a thread that it may block, as writing to the embedded database does, and waits for what comes after it.
+/// It ends early where the handle is aborted.
+fn on_its_own_thread(
+    task: impl Future<Output = ()> + Send + 'static,
+    after: tokio::task::JoinHandle<()>,
+) -> tokio::task::JoinHandle<()> {
     let (wanted, unwanted) = oneshot::channel::<()>();
     let thread = tokio::task::spawn_blocking(move || {
         // Its waits are short, and there is nothing else on that thread
@@ -178,8 +193,10 @@ fn on_its_own_thread(task: impl Future<Output = ()> + Send + 'static) -> tokio::
     });
     tokio::spawn(async move {
         let _wanted = wanted;
-        if let Err(error) = thread.await {
-            tracing::error!(%error, "the write pipeline has ended");
+        for part in [thread, after] {
+            if let Err(error) = part.await {
+                tracing::error!(%error, "the write pipeline has ended");
+            }
         }
     })
 }
@@ -188,13 +205,71 @@ fn on_its_own_thread(task: impl Future<Output = ()> + Send + 'static) -> tokio::
 #[derive(Default)]
 struct Batch {
     items: Vec<Item>,
-    requests: Vec<(usize, oneshot::Sender<Reply>)>,
+    requests: Vec<Request>,
 }
+
+/// How many commands it has, and where its answer goes.
+type Request = (usize, oneshot::Sender<Reply>);
 
 impl Batch {
     fn add(&mut self, mut job: Job) {
         self.requests.push((job.items.len(), job.reply));
         self.items.append(&mut job.items);
+    }
+}
+
+/// A batch that is committed, whose requests are answered when that is durable.
+struct Written {
+    requests: Vec<Request>,
+    answers: Vec<Answer>,
+    untold: Untold,
+    seen: Seen,
+}
+
+impl Written {
+    async fn answer(self) {
+        let durable = self.untold.tell().await;
+        self.seen.end(durable.is_ok());
+        match durable {
+            Ok(()) => {
+                let mut answers = self.answers.into_iter();
+                for (count, reply) in self.requests {
+                    // A caller that is gone gets its answer when it repeats the request
+                    let _ = reply.send(Ok(answers.by_ref().take(count).collect()));
+                }
+            }
+            Err(error) => refuse(self.requests, error),
+        }
+    }
+}
+
+/// Answers every request with an error.
+fn refuse(requests: Vec<Request>, error: StoreError) {
+    tracing::warn!(error = &error as &dyn std::error::Error, requests = requests.len(), "batch failed");
+    let transient = error.is_transient();
+    let mut first = Some(error);
+    for (_, reply) in requests {
+        let error = match (first.take(), transient) {
+            (Some(error), _) => error,
+            (None, true) => StoreError::Collision,
+            (None, false) => StoreError::Corrupt("a neighbour's request failed".to_owned()),
+        };
+        let _ = reply.send(Err(error));
+    }
+}
+
+/// A batch, for whoever watches.
+struct Seen {
+    observer: Observer,
+    started: Instant,
+    commands: usize,
+    waiting: usize,
+}
+
+impl Seen {
+    fn end(self, committed: bool) {
+        let Self { commands, waiting, .. } = self;
+        (self.observer)(BatchStats { commands, waiting, took: self.started.elapsed(), committed });
     }
 }
 
@@ -204,6 +279,8 @@ struct Worker {
     entropy: Arc<dyn Entropy>,
     options: PipelineOptions,
     observer: Observer,
+    /// Who answers, where the next batch need not wait for that.
+    answering: Option<mpsc::Sender<Written>>,
     warm: Option<Warm>,
 }
 
@@ -216,6 +293,7 @@ impl Worker {
             entropy: Arc::clone(&self.entropy),
             options: self.options.clone(),
             observer: Arc::clone(&self.observer),
+            answering: None,
             warm: None,
         }
     }
@@ -231,24 +309,23 @@ impl Worker {
             {
                 batch.add(job);
             }
-            let started = Instant::now();
-            let commands = batch.items.len();
-            let committed = self.process(batch).await;
-            (self.observer)(BatchStats { commands, waiting: jobs.len(), took: started.elapsed(), committed });
+            let observer = Arc::clone(&self.observer);
+            let seen = Seen { observer, started: Instant::now(), commands: batch.items.len(), waiting: jobs.len() };
+            self.process(batch, seen).await;
         }
     }
 
-    /// Answers every request; returns whether all was committed together.
-    async fn process(&mut self, batch: Batch) -> bool {
+    /// Sees to it that every request is answered.
+    async fn process(&mut self, batch: Batch, seen: Seen) {
         let Batch { items, requests } = batch;
         match self.commit(&items).await {
-            Ok(answers) => {
-                let mut answers = answers.into_iter();
-                for (count, reply) in requests {
-                    // A caller that is gone gets its answer when it repeats the request
-                    let _ = reply.send(Ok(answers.by_ref().take(count).collect()));
+            Ok((answers, untold)) => {
+                let written = Written { requests, answers, untold, seen };
+                match &self.answering {
+                    // Where whoever answers is gone, so is whoever asked
+                    Some(answering) => drop(answering.send(written).await),
+                    None => written.answer().await,
                 }
-                true
             }
             Err(error) if requests.len() > 1 && !matches!(error, StoreError::Unavailable(_)) => {
                 // One request that the database refuses must not take its neighbours with it
@@ -257,28 +334,22 @@ impl Worker {
                 for (count, reply) in requests {
                     let (its_own, others) = rest.split_at(count);
                     rest = others;
-                    let _ = reply.send(self.commit(its_own).await);
+                    let done = match self.commit(its_own).await {
+                        Ok((answers, untold)) => untold.tell().await.map(|()| answers),
+                        Err(error) => Err(error),
+                    };
+                    let _ = reply.send(done);
                 }
-                false
+                seen.end(false);
             }
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, requests = requests.len(), "batch failed");
-                let transient = error.is_transient();
-                let mut first = Some(error);
-                for (_, reply) in requests {
-                    let error = match (first.take(), transient) {
-                        (Some(error), _) => error,
-                        (None, true) => StoreError::Collision,
-                        (None, false) => StoreError::Corrupt("a neighbour's request failed".to_owned()),
-                    };
-                    let _ = reply.send(Err(error));
-                }
-                false
+                refuse(requests, error);
+                seen.end(false);
             }
         }
     }
 
-    async fn commit(&mut self, items: &[Item]) -> Reply {
+    async fn commit(&mut self, items: &[Item]) -> Result<(Vec<Answer>, Untold), StoreError> {
         let mut tries = 0;
         loop {
             match caught(self.attempt(items)).await {
@@ -291,19 +362,19 @@ impl Worker {
         }
     }
 
-    async fn attempt(&mut self, items: &[Item]) -> Reply {
+    async fn attempt(&mut self, items: &[Item]) -> Result<(Vec<Answer>, Untold), StoreError> {
         // Taken out: a batch that fails leaves nothing behind
         let (mut work, generation) = self.store.begin_batch(self.clock.now(), self.warm.take()).await?;
         let answers = work.run(items, self.options.lease_ttl_ms).await?;
-        let warm = work.commit_and_keep(&*self.entropy).await?;
+        let (untold, warm) = work.commit_soon(&*self.entropy).await?;
         self.store.meter.record(items);
         self.warm = warm.and_then(|warm| warm.kept(generation));
-        Ok(answers)
+        Ok((answers, untold))
     }
 }
 
 /// A defect that one command meets must not end the task that serves all: the batch fails, its transaction is dropped.
-async fn caught(attempt: impl Future<Output = Reply>) -> Reply {
+async fn caught<T>(attempt: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     let mut attempt = pin!(attempt);
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| attempt.as_mut().poll(cx))) {
         Ok(poll) => poll,

@@ -13,7 +13,7 @@ use ledger::{AccountKey, AgentBook, ChainHead, Entry};
 use crate::StoreError;
 use crate::audit::{AuditEntry, AuditRecord};
 use crate::changes::{Changes, RightsOf, notification};
-use crate::db::{Tx, args, statements};
+use crate::db::{Durable, Tx, args, statements};
 use crate::engine::{StateRow, States, Warm};
 use crate::facts::{OverallSums, Series, SeriesCache, SeriesKey};
 use crate::rows::Rows;
@@ -107,6 +107,24 @@ pub struct Work {
     pub(crate) learned_series: Vec<(SeriesKey, Series)>,
 }
 
+/// Work that is committed and of which nobody may be told yet.
+#[must_use]
+pub(crate) struct Untold {
+    durable: Durable,
+    changes: Arc<Changes>,
+    grown: bool,
+    rights: BTreeSet<String>,
+}
+
+impl Untold {
+    /// Waits until it is durable, and tells those who are told of commits.
+    pub(crate) async fn tell(self) -> Result<(), StoreError> {
+        self.durable.reached().await?;
+        self.changes.committed(self.grown, self.rights);
+        Ok(())
+    }
+}
+
 impl Work {
     pub(crate) fn new(tx: Tx, now: Timestamp, series: Arc<SeriesCache>, changes: Arc<Changes>) -> Self {
         Self {
@@ -181,22 +199,17 @@ impl Work {
     }
 
     /// Writes what was collected and makes everything durable. When this returns, it is.
-    pub async fn commit(mut self, entropy: &dyn Entropy) -> Result<(), StoreError> {
-        let grown = self.flush(entropy).await?;
-        self.tx.commit().await?;
-        self.changes.committed(grown, self.rights);
-        self.series.learn(self.learned_series);
-        Ok(())
+    pub async fn commit(self, entropy: &dyn Entropy) -> Result<(), StoreError> {
+        self.commit_soon(entropy).await?.0.tell().await
     }
 
-    /// As [`Work::commit`]; returns what was touched, as it is now.
-    pub(crate) async fn commit_and_keep(mut self, entropy: &dyn Entropy) -> Result<Option<Warm>, StoreError> {
+    /// As [`Work::commit`], but that it need not be durable yet; returns what was touched, as it is now.
+    pub(crate) async fn commit_soon(mut self, entropy: &dyn Entropy) -> Result<(Untold, Option<Warm>), StoreError> {
         let grown = self.flush(entropy).await?;
         let warm = self.warm.take().map(|warm| warm.with_books(std::mem::take(&mut self.books)));
-        self.tx.commit().await?;
+        let durable = self.tx.commit_soon().await?;
         self.series.learn(self.learned_series);
-        self.changes.committed(grown, self.rights);
-        Ok(warm)
+        Ok((Untold { durable, changes: self.changes, grown, rights: self.rights }, warm))
     }
 
     /// Returns whether the outbox grows.

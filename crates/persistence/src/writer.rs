@@ -5,6 +5,7 @@
 //! [`Pipeline`](crate::Pipeline), which does nearly all of it, has a thread to itself; anybody else says to the runtime
 //! that its worker is busy for a moment.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,15 +18,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::StoreError;
 use crate::db::Value;
+use crate::durable::{Commit, Durability};
 use crate::rows::{self, Rows};
 
 /// Statements that stay prepared: each of the set-based ones in several sizes.
 const PREPARED: usize = 512;
 /// How long to wait for another process that has the file locked: one that reads it, or a backup.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Writes are durable when a commit returns; the log is copied into the database by a task of its own.
-const SESSION: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
-    PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY;";
+/// Commits are made durable by [`Durability`], which needs the log to be there; it is copied into the database by a task of
+/// its own.
+const SESSION: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; \
+    PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY; SELECT COUNT(*) FROM sqlite_schema;";
 /// Memory for pages, KiB.
 const CACHE: u32 = 65_536;
 /// That of a small file. SQLite looks through all pages in memory at the end of a transaction that has put pages of an index
@@ -38,6 +41,7 @@ const SMALL_FILE: u64 = 1 << 30;
 pub(crate) struct Writer {
     turn: Arc<Semaphore>,
     connection: Arc<Mutex<Option<Connection>>>,
+    durability: Option<Durability>,
 }
 
 impl Writer {
@@ -53,12 +57,19 @@ impl Writer {
         // prepared again for every batch
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         connection.set_prepared_statement_cache_capacity(PREPARED);
-        Ok(Self { turn: Arc::new(Semaphore::new(1)), connection: Arc::new(Mutex::new(Some(connection))) })
+        let durability = log_of(path).and_then(Durability::of).map_err(|e| StoreError::Unavailable(e.into()))?;
+        let connection = Arc::new(Mutex::new(Some(connection)));
+        Ok(Self { turn: Arc::new(Semaphore::new(1)), connection, durability: Some(durability) })
     }
 
     /// Of a database that is only read.
     pub(crate) fn none() -> Self {
-        Self { turn: Arc::new(Semaphore::new(1)), connection: Arc::default() }
+        Self { turn: Arc::new(Semaphore::new(1)), connection: Arc::default(), durability: None }
+    }
+
+    /// How far what is written is durable; `None` where nothing is.
+    pub(crate) const fn durability(&self) -> Option<&Durability> {
+        self.durability.as_ref()
     }
 
     #[cfg(test)]
@@ -146,9 +157,20 @@ impl Writing {
         })
     }
 
-    /// Makes it durable.
-    pub(crate) fn commit(self) -> Result<(), StoreError> {
-        self.within(|connection| Ok(connection.prepare_cached("COMMIT")?.raw_execute().map(drop)?))
+    /// How far what is written is durable.
+    pub(crate) const fn durability(&self) -> Option<&Durability> {
+        self.writer.durability()
+    }
+
+    /// Writes it to the log. It may be told of when that is durable.
+    pub(crate) fn commit(self) -> Result<Option<Commit>, StoreError> {
+        let durability = self.writer.durability.as_ref();
+        let commit = durability.map(Durability::begin);
+        let done = self.within(|connection| Ok(connection.prepare_cached("COMMIT")?.raw_execute().map(drop)?));
+        if let (Some(durability), Some(commit)) = (durability, commit) {
+            durability.written(commit);
+        }
+        done.map(|()| commit)
     }
 
     /// SQLite ends a transaction by itself when the disk is full: nothing may be written after that as if it went on.
@@ -178,6 +200,15 @@ impl Drop for Writing {
             tracing::warn!(error = &error as &dyn std::error::Error, "a transaction could not be rolled back");
         }
     }
+}
+
+/// The log of a database that is open. Whatever was in it before is made durable.
+fn log_of(database: &Path) -> std::io::Result<File> {
+    let mut path = database.as_os_str().to_owned();
+    path.push("-wal");
+    let log = File::options().read(true).write(true).open(path)?;
+    log.sync_all()?;
+    Ok(log)
 }
 
 /// Runs what blocks. A runtime with several workers is told to let others take over what waits for this one.

@@ -114,8 +114,8 @@ impl Inquiry {
                 let one = Sketch::from_bytes(&row.blob(0)?);
                 sketch.merge(&one.map_err(|_| StoreError::Corrupt("a sketch is unreadable".to_owned()))?);
             }
-            for question in [new_facts_question, changes_question] {
-                let (sql, args) = question(backend, figure, filter, &cells, self.sketched);
+            for of in [&NEW_FACTS, &CHANGES] {
+                let (sql, args) = unsketched_question(backend, of, figure, filter, &cells, self.sketched);
                 self.count(&mut sketch, sql, args).await?;
             }
         }
@@ -142,24 +142,19 @@ enum Figure {
 }
 
 impl Figure {
+    /// Its column in the sketches.
     const fn of_sketch(self) -> &'static str {
         match self {
-            Self::Cost => "k.cost",
-            Self::Latency => "k.latency",
+            Self::Cost => "cost",
+            Self::Latency => "latency",
         }
     }
 
+    /// Its column in the facts.
     const fn of_fact(self) -> &'static str {
         match self {
-            Self::Cost => "f.cost",
-            Self::Latency => "f.latency_ms",
-        }
-    }
-
-    const fn of_change(self) -> &'static str {
-        match self {
-            Self::Cost => "c.cost",
-            Self::Latency => "c.latency_ms",
+            Self::Cost => "cost",
+            Self::Latency => "latency_ms",
         }
     }
 }
@@ -172,7 +167,7 @@ fn sketches_question(
 ) -> (Arc<str>, Vec<Value>) {
     let mine = "k.level = piece.what AND k.bucket_start >= piece.lo AND k.bucket_start < piece.hi";
     let mut text = Text::new(backend);
-    text.with_pieces(cells).push(" SELECT ").push(figure.of_sketch());
+    text.with_pieces(cells).push(" SELECT k.").push(figure.of_sketch());
     match backend {
         Backend::Sqlite => {
             text.push(" FROM piece CROSS JOIN rollup_sketches AS k WHERE ").push(mine).narrowed("k.series_no", filter);
@@ -186,40 +181,39 @@ fn sketches_question(
     text.finish()
 }
 
-/// Facts that came after the last one that is in the sketches.
-fn new_facts_question(
-    backend: Backend,
-    figure: Figure,
-    filter: &QuestionFilter,
-    cells: &[Numbered],
-    sketched: i64,
-) -> (Arc<str>, Vec<Value>) {
-    let value = figure.of_fact();
-    let mut text = Text::new(backend);
-    text.with_pieces(cells).push(" SELECT ").push(value).push(", CAST(COUNT(*) AS BIGINT) FROM facts AS f ");
-    text.push("CROSS JOIN series AS s CROSS JOIN piece WHERE s.no = f.series_no AND f.id > ").bind(sketched);
-    text.push(" AND ").push(value).push(" IS NOT NULL AND f.occurred_at >= piece.lo AND f.occurred_at < piece.hi");
-    text.series_of(filter, " AND ").push(" GROUP BY ").push(value);
-    text.finish()
+/// What is not in the sketches.
+struct Unsketched {
+    table: &'static str,
+    alias: &'static str,
+    /// Which rows of the table, by the last fact that is in the sketches.
+    mine: &'static str,
+    /// How often the figure of a row counts.
+    times: &'static str,
 }
 
-/// What changed of facts that are in the sketches.
-fn changes_question(
+/// Facts that came later.
+const NEW_FACTS: Unsketched = Unsketched { table: "facts", alias: "f", mine: "f.id > ", times: "COUNT(*)" };
+/// What changed of facts that are in them.
+const CHANGES: Unsketched =
+    Unsketched { table: "sketch_changes", alias: "c", mine: "c.fact_id <= ", times: "SUM(c.times)" };
+
+fn unsketched_question(
     backend: Backend,
+    of: &Unsketched,
     figure: Figure,
     filter: &QuestionFilter,
     cells: &[Numbered],
     sketched: i64,
 ) -> (Arc<str>, Vec<Value>) {
-    let value = figure.of_change();
+    let Unsketched { table, alias, mine, times } = *of;
+    let value = format!("{alias}.{}", figure.of_fact());
     let mut text = Text::new(backend);
-    text.with_pieces(cells)
-        .push(" SELECT ")
-        .push(value)
-        .push(", CAST(SUM(c.times) AS BIGINT) FROM sketch_changes AS c ");
-    text.push("CROSS JOIN series AS s CROSS JOIN piece WHERE s.no = c.series_no AND c.fact_id <= ").bind(sketched);
-    text.push(" AND ").push(value).push(" IS NOT NULL AND c.occurred_at >= piece.lo AND c.occurred_at < piece.hi");
-    text.series_of(filter, " AND ").push(" GROUP BY ").push(value);
+    text.with_pieces(cells).push(&format!(
+        " SELECT {value}, CAST({times} AS BIGINT) FROM {table} AS {alias} CROSS JOIN series AS s CROSS JOIN piece \
+         WHERE s.no = {alias}.series_no AND {value} IS NOT NULL AND {alias}.occurred_at >= piece.lo \
+         AND {alias}.occurred_at < piece.hi AND {mine}"
+    ));
+    text.bind(sketched).series_of(filter, " AND ").push(&format!(" GROUP BY {value}"));
     text.finish()
 }
 
@@ -229,14 +223,14 @@ fn facts_question(
     filter: &QuestionFilter,
     facts: &[Numbered],
 ) -> (Arc<str>, Vec<Value>) {
-    let value = figure.of_fact();
+    let value = format!("f.{}", figure.of_fact());
     let mut text = Text::new(backend);
-    text.with_pieces(facts).push(" SELECT ").push(value).push(", CAST(SUM(piece.what) AS BIGINT) FROM piece ");
+    text.with_pieces(facts).push(" SELECT ").push(&value).push(", CAST(SUM(piece.what) AS BIGINT) FROM piece ");
     text.push(
         "CROSS JOIN facts AS f CROSS JOIN series AS s WHERE f.occurred_at >= piece.lo AND f.occurred_at < piece.hi",
     );
-    text.push(" AND ").push(value).push(" IS NOT NULL AND s.no = f.series_no").series_of(filter, " AND ");
-    text.push(" GROUP BY ").push(value);
+    text.push(" AND ").push(&value).push(" IS NOT NULL AND s.no = f.series_no").series_of(filter, " AND ");
+    text.push(" GROUP BY ").push(&value);
     text.finish()
 }
 
@@ -294,8 +288,14 @@ pub(super) fn questions(filter: &QuestionFilter) -> Vec<(&'static str, Arc<str>)
     vec![
         ("extremes of cells", extremes_question(Backend::Sqlite, &CELLS, filter, &[(0, cells)]).0),
         ("sketches", sketches_question(Backend::Sqlite, Figure::Cost, filter, &[(0, cells)]).0),
-        ("facts not in sketches", new_facts_question(Backend::Sqlite, Figure::Cost, filter, &[(0, cells)], 9).0),
-        ("changes not in sketches", changes_question(Backend::Sqlite, Figure::Cost, filter, &[(0, cells)], 9).0),
+        (
+            "facts not in sketches",
+            unsketched_question(Backend::Sqlite, &NEW_FACTS, Figure::Cost, filter, &[(0, cells)], 9).0,
+        ),
+        (
+            "changes not in sketches",
+            unsketched_question(Backend::Sqlite, &CHANGES, Figure::Cost, filter, &[(0, cells)], 9).0,
+        ),
         ("facts beside sketches", facts_question(Backend::Sqlite, Figure::Latency, filter, &[(0, facts)]).0),
         ("extremes of facts", extremes_question(Backend::Sqlite, &FACTS, filter, &[(0, facts)]).0),
     ]

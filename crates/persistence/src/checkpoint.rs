@@ -116,3 +116,37 @@ async fn checkpoint(connection: &SqlitePool, pragma: &'static str) -> Result<Log
     let row = sqlx::query(pragma).fetch_one(connection).await?;
     Ok(Log { pages: row.try_get(1)?, copied: row.try_get(2)? })
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+
+    use super::{TOO_LONG, checkpoint, shorten};
+    use crate::writer::Writer;
+
+    #[tokio::test]
+    async fn a_long_log_begins_again_at_the_front() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("long.db");
+        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_lazy_with(options);
+        sqlx::query("PRAGMA journal_mode = WAL").execute(&pool).await.expect("a log");
+        let writer = Writer::open(&path).expect("opens");
+        writer.batch("CREATE TABLE t (x BLOB)");
+        let length = || path.with_extension("db-wal").metadata().expect("a log").len();
+        let page = 4_096;
+        let mut longest = 0;
+        for _ in 0..3 {
+            writer.batch(&format!("INSERT INTO t VALUES (zeroblob({}))", (TOO_LONG + 100) * page));
+            longest = longest.max(length());
+            shorten(&pool, &writer).await.expect("shortened");
+            writer.batch("INSERT INTO t VALUES (1)");
+            let log = checkpoint(&pool, "PRAGMA wal_checkpoint(NOOP)").await.expect("asked");
+            assert!(log.pages < 100, "it goes on after {} pages", log.pages);
+        }
+        assert_eq!(longest, length(), "the file keeps its length");
+        assert!(longest < 2 * (TOO_LONG * page).unsigned_abs(), "{longest} bytes");
+        pool.close().await;
+        writer.close().await;
+    }
+}

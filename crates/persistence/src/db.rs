@@ -20,7 +20,7 @@ use sqlx::{
 
 use crate::StoreError;
 use crate::checkpoint::Checkpointer;
-use crate::durable::{Commit, Durability};
+use crate::durable::{Durability, Durable, seen_is_durable};
 use crate::rows::{Kind, Piece, Rows};
 pub(crate) use crate::sql::{Sql, statements};
 use crate::writer::{Writer, Writing};
@@ -542,10 +542,10 @@ impl Tx {
         let durable = match self.0 {
             TxInner::Writing(tx) => {
                 let durability = tx.durability().cloned();
-                Durable(durability.zip(tx.commit()?))
+                Durable::after(durability, tx.commit()?)
             }
-            TxInner::Reading { tx, .. } => tx.commit().await.map(|()| Durable(None))?,
-            TxInner::Postgres(tx) => tx.commit().await.map(|()| Durable(None))?,
+            TxInner::Reading { tx, .. } => tx.commit().await.map(|()| Durable::IS)?,
+            TxInner::Postgres(tx) => tx.commit().await.map(|()| Durable::IS)?,
         };
         if let Some(checkpointer) = self.1 {
             checkpointer.committed();
@@ -554,30 +554,13 @@ impl Tx {
     }
 }
 
-/// A commit that is durable, or will be.
-#[must_use]
-pub(crate) struct Durable(Option<(Durability, Commit)>);
-
-impl Durable {
-    /// Waits until it is.
-    pub(crate) async fn reached(self) -> Result<(), StoreError> {
-        match self.0 {
-            Some((durability, commit)) => durability.wait(commit).await,
-            None => Ok(()),
-        }
-    }
-}
-
-async fn seen_is_durable(durability: Option<&Durability>) -> Result<(), StoreError> {
-    match durability {
-        Some(durability) => durability.seen().await,
-        None => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Db, Pools, Value, statements};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU8, Ordering};
+    use std::time::Duration;
+
+    use super::{Db, Durability, Pools, Value, statements};
     use crate::rows::Rows;
 
     /// Whatever a statement did before it failed must not become durable, though it was done row by row.
@@ -610,6 +593,76 @@ mod tests {
         tx.commit().await.expect("committed");
         let count = db.row(&COUNT, args![]).await.expect("asked").expect("a row");
         assert_eq!(count.int(0).expect("a number"), 3);
+    }
+
+    /// What is in the log may be lost with the power: until it is durable, nobody may build on it who is not told later.
+    #[tokio::test]
+    async fn what_is_not_durable_is_neither_acknowledged_nor_read() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let url = format!("sqlite://{}?mode=rwc", directory.path().join("slow.db").display());
+        let mut db = Db::open(&url, 2).await.expect("opens");
+        let Pools::Sqlite { writer, .. } = &mut db.pools else { unreachable!("it is SQLite") };
+        writer.batch("CREATE TABLE t (x INTEGER PRIMARY KEY)");
+        // 0: slow, 1: works, 2: broken
+        let disk = Arc::new(AtomicU8::new(0));
+        let its = Arc::clone(&disk);
+        let sync = move || loop {
+            match its.load(Ordering::SeqCst) {
+                0 => std::thread::sleep(Duration::from_millis(1)),
+                1 => return Ok(()),
+                _ => return Err(std::io::Error::other("broken")),
+            }
+        };
+        writer.durable_by(Durability::by(sync).expect("a thread"));
+        statements! {
+            PUT = "INSERT INTO t (x) SELECT {int 0} FROM {rows}";
+            COUNT = "SELECT COUNT(*) FROM t";
+        }
+        let one = |number| {
+            let mut rows = Rows::new();
+            rows.row().int(number);
+            args![Value::Rows(rows)]
+        };
+        let mut tx = db.begin().await.expect("begins");
+        tx.run(&PUT, one(1)).await.expect("put");
+        let acknowledged = tokio::spawn(tx.commit());
+        // A batch goes on, and is told of when all before it is durable
+        let mut tx = db.begin_batch().await.expect("begins");
+        let count = tx.row(&COUNT, args![]).await.expect("asked").expect("a row");
+        assert_eq!(count.int(0).expect("a number"), 1);
+        tx.run(&PUT, one(2)).await.expect("put");
+        let soon = tx.commit_soon().await.expect("in the log");
+        let told = tokio::spawn(soon.reached());
+        let reads = |db: Db| async move {
+            let rows = db.rows(&COUNT, args![]).await?;
+            let mut tx = db.begin_read().await?;
+            tx.rows(&COUNT, args![]).await.map(|again| rows.len() + again.len())
+        };
+        let read = tokio::spawn(reads(db.clone()));
+        let begins = |db: Db| async move { db.begin().await.map(drop) };
+        let begun = tokio::spawn(begins(db.clone()));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(
+            ![acknowledged.is_finished(), told.is_finished(), read.is_finished(), begun.is_finished()].contains(&true)
+        );
+        disk.store(1, Ordering::SeqCst);
+        acknowledged.await.expect("no panic").expect("durable");
+        told.await.expect("no panic").expect("durable");
+        assert_eq!(read.await.expect("no panic").expect("answered"), 2);
+        begun.await.expect("no panic").expect("begins");
+        // A disk that fails is the end
+        disk.store(2, Ordering::SeqCst);
+        let mut tx = db.begin().await.expect("begins");
+        tx.run(&PUT, one(3)).await.expect("put");
+        let refused = [
+            tx.commit().await.map(drop),
+            db.rows(&COUNT, args![]).await.map(drop),
+            db.begin().await.map(drop),
+            db.begin_batch().await.map(drop),
+        ];
+        for refused in refused {
+            assert!(matches!(refused, Err(crate::StoreError::Unavailable(_))), "{refused:?}");
+        }
     }
 
     /// SQLite ends a transaction by itself when the disk is full; the writer must be usable when there is room again.

@@ -64,7 +64,8 @@ impl Durability {
         Self::by(move || log.sync_data())
     }
 
-    fn by(sync: impl FnMut() -> io::Result<()> + Send + 'static) -> io::Result<Self> {
+    /// Of a log that is synced like this.
+    pub(crate) fn by(sync: impl FnMut() -> io::Result<()> + Send + 'static) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             begun: AtomicU64::new(0),
             log: Mutex::default(),
@@ -110,6 +111,36 @@ impl Durability {
     }
 }
 
+/// A commit that is durable, or will be.
+#[must_use]
+pub(crate) struct Durable(Option<(Durability, Commit)>);
+
+impl Durable {
+    /// One that is.
+    pub(crate) const IS: Self = Self(None);
+
+    /// One that is written.
+    pub(crate) fn after(durability: Option<Durability>, commit: Option<Commit>) -> Self {
+        Self(durability.zip(commit))
+    }
+
+    /// Waits until it is.
+    pub(crate) async fn reached(self) -> Result<(), StoreError> {
+        match self.0 {
+            Some((durability, commit)) => durability.wait(commit).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Waits until all that may have been seen by now is durable.
+pub(crate) async fn seen_is_durable(durability: Option<&Durability>) -> Result<(), StoreError> {
+    match durability {
+        Some(durability) => durability.seen().await,
+        None => Ok(()),
+    }
+}
+
 impl Drop for Handle {
     fn drop(&mut self) {
         self.shared.lock().closed = true;
@@ -130,11 +161,11 @@ impl Shared {
             if written > last {
                 if let Err(error) = sync() {
                     tracing::error!(%error, "the disk failed to make the log durable: everything is refused from here on");
-                    self.durable.send_replace(Err(Failed));
+                    let _before = self.durable.send_replace(Err(Failed));
                     return;
                 }
                 last = written;
-                self.durable.send_replace(Ok(last));
+                let _before = self.durable.send_replace(Ok(last));
             }
             if closed {
                 return;

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 use crate::db::MAX_LANES;
 use crate::engine::{Answer, Item, Warm};
+use crate::meter::Meter;
 use crate::store::Store;
 use crate::work::Untold;
 use crate::{Backend, StoreError};
@@ -220,9 +221,11 @@ impl Batch {
 
 /// A batch that is committed, whose requests are answered when that is durable.
 struct Written {
+    items: Vec<Item>,
     requests: Vec<Request>,
     answers: Vec<Answer>,
     untold: Untold,
+    meter: Arc<Meter>,
     seen: Seen,
 }
 
@@ -232,6 +235,7 @@ impl Written {
         self.seen.end(durable.is_ok());
         match durable {
             Ok(()) => {
+                self.meter.record(&self.items);
                 let mut answers = self.answers.into_iter();
                 for (count, reply) in self.requests {
                     // A caller that is gone gets its answer when it repeats the request
@@ -320,7 +324,8 @@ impl Worker {
         let Batch { items, requests } = batch;
         match self.commit(&items).await {
             Ok((answers, untold)) => {
-                let written = Written { requests, answers, untold, seen };
+                let meter = Arc::clone(&self.store.meter);
+                let written = Written { items, requests, answers, untold, meter, seen };
                 match &self.answering {
                     // Where whoever answers is gone, so is whoever asked
                     Some(answering) => drop(answering.send(written).await),
@@ -338,6 +343,9 @@ impl Worker {
                         Ok((answers, untold)) => untold.tell().await.map(|()| answers),
                         Err(error) => Err(error),
                     };
+                    if done.is_ok() {
+                        self.store.meter.record(its_own);
+                    }
                     let _ = reply.send(done);
                 }
                 seen.end(false);
@@ -367,7 +375,6 @@ impl Worker {
         let (mut work, generation) = self.store.begin_batch(self.clock.now(), self.warm.take()).await?;
         let answers = work.run(items, self.options.lease_ttl_ms).await?;
         let (untold, warm) = work.commit_soon(&*self.entropy).await?;
-        self.store.meter.record(items);
         self.warm = warm.and_then(|warm| warm.kept(generation));
         Ok((answers, untold))
     }

@@ -72,6 +72,12 @@ impl Writer {
         self.durability.as_ref()
     }
 
+    /// From here on, whatever is committed is made durable like this.
+    #[cfg(test)]
+    pub(crate) fn durable_by(&mut self, durability: Durability) {
+        self.durability = Some(durability);
+    }
+
     #[cfg(test)]
     pub(crate) fn batch(&self, sql: &str) {
         self.lock().as_ref().expect("it is open").execute_batch(sql).expect("it is done");

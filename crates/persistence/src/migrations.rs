@@ -41,6 +41,7 @@ const STEPS: &[Step] = steps! {
     12 "0012_short_names";
     13 "0013_sums_by_writer";
     14 "0014_sketch_changes";
+    15 "0015_rollup_owners";
 };
 
 /// The steps in one dialect. Each runs in a transaction; sqlx keeps their checksums and, on PostgreSQL, takes an

@@ -16,7 +16,7 @@ use crate::changes::{Changes, RightsOf, notification};
 use crate::db::{Tx, args, statements};
 use crate::durable::Durable;
 use crate::engine::{StateRow, States, Warm};
-use crate::facts::{OverallSums, Series, SeriesCache, SeriesKey};
+use crate::facts::{OverallSums, OwnerSums, Series, SeriesCache, SeriesKey};
 use crate::rows::Rows;
 
 /// The pseudo-agent whose chain holds the entries of budgets above agents.
@@ -88,6 +88,8 @@ pub struct Work {
     audit: Vec<AuditRecord>,
     /// What is added to the sums over all agents.
     pub(crate) overall: OverallSums,
+    /// What is added to those that tell owners apart.
+    pub(crate) owners: OwnerSums,
     directory_changed: bool,
     /// Whose rights change.
     rights: BTreeSet<String>,
@@ -137,6 +139,7 @@ impl Work {
             events: Vec::new(),
             audit: Vec::new(),
             overall: OverallSums::new(),
+            owners: OwnerSums::new(),
             directory_changed: false,
             rights: BTreeSet::new(),
             changes,

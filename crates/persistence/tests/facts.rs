@@ -109,11 +109,14 @@ async fn fold_all(t: &TestStore) -> Fold {
     t.store.fold().await.expect("read")
 }
 
-/// The shorter sums that the database keeps are those of the cells: over all agents, and of each agent.
+/// The shorter sums that the database keeps are those of the cells: over all agents, of each agent, and by owner.
 pub(crate) async fn assert_shorter_sums(t: &TestStore) {
-    for (table, names) in
-        [("rollup_overall", ["provider", "model", "status"].as_slice()), ("rollup_agents", &["agent_id", "status"])]
-    {
+    let owners = ["owner_id", "project_id", "provider_key_id", "provider", "model", "status"];
+    for (table, names, from) in [
+        ("rollup_overall", ["provider", "model", "status"].as_slice(), 0),
+        ("rollup_agents", &["agent_id", "status"], 0),
+        ("rollup_owners", &owners, 1),
+    ] {
         let key = |of: &str| names.iter().map(|name| format!("{of}.{name}")).collect::<Vec<_>>();
         let line = |key: &[String], of: &str, sums: &str| {
             format!(
@@ -135,10 +138,12 @@ pub(crate) async fn assert_shorter_sums(t: &TestStore) {
         );
         // Whole dollars of the rest: a sum is a number with a fraction on PostgreSQL
         let whole = "CAST(SUM(r.cost % 1000000000) AS BIGINT) / 1000000000";
+        // All that is there, of the table that has no levels of its own
+        let shown = if from == 0 { "AND o.level < 4" } else { "" };
         let (summed, group) = (summed.replace("DIV", whole), key("s").join(", "));
-        let kept = t.texts(&format!("{kept} FROM {table} o WHERE o.requests <> 0 AND o.level < 4 ORDER BY line")).await;
+        let kept = t.texts(&format!("{kept} FROM {table} o WHERE o.requests <> 0 {shown} ORDER BY line")).await;
         let summed = format!(
-            "{summed} FROM rollups r JOIN series s ON s.no = r.series_no \
+            "{summed} FROM rollups r JOIN series s ON s.no = r.series_no WHERE r.level >= {from} \
              GROUP BY r.level, r.bucket_start, {group} ORDER BY line"
         );
         assert_eq!(kept, t.texts(&summed).await, "{table}");
@@ -450,12 +455,16 @@ on_both_backends! {
         assert_agree(&t).await;
         t.execute(
             "UPDATE rollup_agents SET requests = requests + 1; DELETE FROM rollup_overall WHERE level IN (2, 11, 12); \
-             INSERT INTO rollup_overall SELECT 1, 0, 'p', 'm', 'completed', 1, 1, 1, 1, 1",
+             INSERT INTO rollup_overall SELECT 1, 0, 'p', 'm', 'completed', 1, 1, 1, 1, 1; \
+             UPDATE rollup_owners SET usd = usd + 1 WHERE level = 1; DELETE FROM rollup_owners WHERE level = 2; \
+             INSERT INTO rollup_owners SELECT 3, 0, 'u', '', 0, 'p', 'm', 'completed', 1, 1, 1, 1, 1",
         )
         .await;
         let check = t.store.check_rollups(false).await.expect("checked");
         let wrong: Vec<_> = check.wrong.iter().map(|cell| (cell.what, cell.series)).collect();
-        assert!(wrong.contains(&("sums of agents", None)) && wrong.contains(&("sums over all agents", None)), "{wrong:?}");
+        for what in ["sums of agents", "sums over all agents", "sums of owners"] {
+            assert!(wrong.contains(&(what, None)), "{what}: {wrong:?}");
+        }
         t.store.check_rollups(true).await.expect("repaired");
         assert_agree(&t).await;
         t.execute("DELETE FROM rollups; DELETE FROM rollup_sketches").await;

@@ -29,6 +29,7 @@ mod leases;
 mod limits;
 mod migrations;
 mod outbox;
+mod owners;
 mod pipeline;
 mod projects;
 mod provider_keys;

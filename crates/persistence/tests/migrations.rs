@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use analytics::{Dimension, Measures};
 use kernel::{AgentId, Timestamp};
 use ledger::Outcome;
 use persistence::{Backend, Folding, QuestionFilter};
@@ -18,12 +19,13 @@ const NAMES: [(&str, &str); 3] = [
 ];
 
 /// A database as the program left it that knew the first ten steps: facts known by names of 16 bytes, a row of the outbox
-/// for each event, sums kept by triggers.
+/// for each event, sums kept by triggers. The hour that goes on is summed up already, as if clocks had been put back.
 async fn of_ten_steps(backend: Backend) -> TestStore {
     let t = TestStore::empty(backend).await;
     t.store.migrate_up_to(10).await.expect("takes the first steps");
     let at = START.millis();
-    let quarter = at - at % 900_000;
+    let [quarter, hour, day] = [900_000, 3_600_000, 86_400_000].map(|length| at - at % length);
+    let until = hour + 3_600_000;
     let mut sql = String::from(
         "INSERT INTO series (agent_id, owner_id, project_id, provider, provider_key_id, model, status) \
          VALUES (1, 'user_1', '', 'openai', 1, 'gpt-4o', 'completed');",
@@ -45,8 +47,10 @@ async fn of_ten_steps(backend: Backend) -> TestStore {
     let _ = writeln!(
         sql,
         "INSERT INTO rollups (level, bucket_start, series_no, requests, input_tokens, output_tokens, cost, min_cost, \
-         max_cost) VALUES (0, {quarter}, 1, 3, 30, 60, 3000, 1000, 1000);
-         UPDATE rollup_head SET last_fact = 3; UPDATE heads SET outbox_seq = 3;"
+         max_cost) VALUES (0, {quarter}, 1, 3, 30, 60, 3000, 1000, 1000), (1, {hour}, 1, 3, 30, 60, 3000, 1000, 1000);
+         INSERT INTO rollup_overall VALUES (11, {day}, 'openai', 'gpt-4o', 'completed', 3, 30, 60, 0, 3000);
+         INSERT INTO rollup_agents VALUES (11, {day}, 1, 'completed', 3, 30, 60, 0, 3000);
+         UPDATE rollup_head SET last_fact = 3, hours_until = {until}; UPDATE heads SET outbox_seq = 3;"
     );
     match backend {
         Backend::Postgres => sql += "SELECT setval('fact_numbers', 3);",
@@ -91,7 +95,10 @@ on_both_backends! {
         assert_agree(&t).await;
         let mut inquiry = t.store.inquire(t.now()).await.expect("opened");
         let range = (Timestamp::EPOCH, t.now().plus_millis(1));
-        let sums = inquiry.total(&QuestionFilter::default(), range).await.expect("answered");
-        assert_eq!((sums.completed, sums.cost_nanos), (4, 4_000));
+        for by in [[].as_slice(), &[Dimension::Agent], &[Dimension::Owner]] {
+            let groups = inquiry.sums(&QuestionFilter::default(), by, &[range]).await.expect("answered");
+            let sums: Measures = groups.iter().map(|group| group.measures).sum();
+            assert_eq!((groups.len(), sums.completed, sums.cost_nanos), (1, 4, 4_000), "{by:?}");
+        }
     }
 }

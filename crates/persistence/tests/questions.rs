@@ -458,23 +458,33 @@ on_both_backends! {
         let world = World::random(&t, &mut dice, 400).await;
         let all = QuestionFilter::default();
         let range = (Timestamp::EPOCH, t.now().plus_millis(DAY_MS));
-        let by = [Dimension::Model, Dimension::Provider];
-        let expected = world.sums(&all, &by, &[range]);
+        let by = [
+            [Dimension::Model, Dimension::Provider].as_slice(),
+            &[Dimension::Agent],
+            &[Dimension::Project, Dimension::ProviderKey, Dimension::Owner],
+        ];
+        let expected = by.map(|by| world.sums(&all, by, &[range]));
         for damage in [
             "UPDATE rollup_overall SET nanos = nanos + 1 WHERE level = 0",
             "DELETE FROM rollup_overall WHERE level = 3",
             "UPDATE rollup_overall SET requests = requests - 1 WHERE level = 11",
             "UPDATE rollup_agents SET input_tokens = 0 WHERE level = 1",
             "DELETE FROM rollup_agents WHERE level = 12",
+            "UPDATE rollup_owners SET output_tokens = 0",
+            "DELETE FROM rollup_owners WHERE level = 2; \
+             UPDATE rollup_owners SET project_id = project_id || '?' WHERE level = 1; \
+             INSERT INTO rollup_owners SELECT 3, 0, 'user_anna', '', 0, 'openai', 'gpt-5', 'completed', 1, 1, 1, 1, 1",
             "UPDATE rollups SET requests = requests + 1 WHERE level > 0 AND series_no % 3 = 0",
         ] {
             t.execute(damage).await;
+            if damage == "UPDATE rollup_owners SET output_tokens = 0" {
+                assert_ne!(answers(&t, &by, range).await, expected, "these are what is asked of owners");
+            }
             for repair in [false, true] {
                 assert!(!t.store.check_rollups(repair).await.expect("checked").is_ok(), "{damage}");
             }
             assert!(t.store.check_rollups(false).await.expect("checked").is_ok(), "{damage}");
-            let mut inquiry = t.store.inquire(t.now()).await.expect("opened");
-            assert_eq!(inquiry.sums(&all, &by, &[range]).await.expect("answered"), expected, "{damage}");
+            assert_eq!(answers(&t, &by, range).await, expected, "{damage}");
         }
     }
 
@@ -532,6 +542,16 @@ on_both_backends! {
         assert_eq!((caps.len(), caps[&here].nanos()), (1, 7_000));
         assert_eq!(inquiry.first_fact().await.expect("read"), None);
     }
+}
+
+/// What is asked of everybody along these dimensions.
+async fn answers(t: &TestStore, by: &[&[Dimension]; 3], range: (Timestamp, Timestamp)) -> [Vec<Group>; 3] {
+    let mut inquiry = t.store.inquire(t.now()).await.expect("opened");
+    let mut answers = [const { Vec::new() }; 3];
+    for (answer, by) in answers.iter_mut().zip(by) {
+        *answer = inquiry.sums(&QuestionFilter::default(), by, &[range]).await.expect("answered");
+    }
+    answers
 }
 
 fn hex(bytes: &[u8]) -> String {

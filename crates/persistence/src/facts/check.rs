@@ -70,6 +70,8 @@ statements! {
         AND o.requests <> 0 ORDER BY o.bucket_start LIMIT 1";
     NEXT_AGENTS = "SELECT o.bucket_start FROM rollup_agents AS o WHERE o.level = $1 AND o.bucket_start >= $2 \
         AND o.requests <> 0 ORDER BY o.bucket_start LIMIT 1";
+    NEXT_OWNERS = "SELECT o.bucket_start FROM rollup_owners AS o WHERE o.level = $1 AND o.bucket_start >= $2 \
+        AND o.requests <> 0 ORDER BY o.bucket_start LIMIT 1";
     FROM_FACTS = "SELECT f.series_no, (f.occurred_at / 900000) * 900000, COUNT(*), \
         CAST(SUM(f.input_tokens) AS BIGINT), CAST(SUM(f.output_tokens) AS BIGINT), \
         CAST(SUM(f.cost / 1000000000) AS BIGINT), CAST(SUM(f.cost % 1000000000) AS BIGINT), MIN(f.cost), MAX(f.cost) \
@@ -101,6 +103,7 @@ pub(super) fn hot_statements() -> Vec<(&'static str, &'static crate::db::Sql)> {
         ("NEXT_SKETCH", &*NEXT_SKETCH),
         ("NEXT_OVERALL", &*NEXT_OVERALL),
         ("NEXT_AGENTS", &*NEXT_AGENTS),
+        ("NEXT_OWNERS", &*NEXT_OWNERS),
         ("FROM_FACTS", &*FROM_FACTS),
         ("FIGURES", &*FIGURES),
         ("CHANGES", &*CHANGES),
@@ -166,7 +169,7 @@ impl Store {
         let mut first = BTreeSet::new();
         first.extend(next(tx.row(&NEXT_FACT, args![from]).await?)?);
         for level in [Level::Quarter, Level::Hour, Level::Day] {
-            for question in [&NEXT_CELL, &NEXT_SKETCH, &NEXT_OVERALL, &NEXT_AGENTS] {
+            for question in [&NEXT_CELL, &NEXT_SKETCH, &NEXT_OVERALL, &NEXT_AGENTS, &NEXT_OWNERS] {
                 first.extend(next(tx.row(question, args![level.number(), from]).await?)?);
             }
         }
@@ -217,7 +220,7 @@ impl Store {
         let (mut tx, head) = self.begin_check(repair).await?;
         let mut first = BTreeSet::new();
         for level in [Level::Day, Level::Month] {
-            for question in [&NEXT_CELL, &NEXT_SKETCH, &NEXT_OVERALL, &NEXT_AGENTS] {
+            for question in [&NEXT_CELL, &NEXT_SKETCH, &NEXT_OVERALL, &NEXT_AGENTS, &NEXT_OWNERS] {
                 first.extend(next(tx.row(question, args![level.number(), from]).await?)?);
             }
         }

@@ -17,13 +17,36 @@ struct Sums {
     table: &'static str,
     /// What tells its rows apart, beside the time: columns of the series.
     names: &'static [&'static str],
+    /// The shortest cells that it has sums of.
+    from: Level,
+    /// Whether it has days and months as far as they are.
+    so_far: bool,
     /// What it is called where it is wrong.
     what: &'static str,
 }
 
-const ALL: [Sums; 2] = [
-    Sums { table: "rollup_overall", names: &["provider", "model", "status"], what: "sums over all agents" },
-    Sums { table: "rollup_agents", names: &["agent_id", "status"], what: "sums of agents" },
+const ALL: [Sums; 3] = [
+    Sums {
+        table: "rollup_overall",
+        names: &["provider", "model", "status"],
+        from: Level::Quarter,
+        so_far: true,
+        what: "sums over all agents",
+    },
+    Sums {
+        table: "rollup_agents",
+        names: &["agent_id", "status"],
+        from: Level::Quarter,
+        so_far: true,
+        what: "sums of agents",
+    },
+    Sums {
+        table: "rollup_owners",
+        names: &["owner_id", "project_id", "provider_key_id", "provider", "model", "status"],
+        from: Level::Hour,
+        so_far: false,
+        what: "sums of owners",
+    },
 ];
 
 /// Which rows of such a table.
@@ -63,6 +86,14 @@ type Figures = ([i64; 3], i128);
 type Found = BTreeMap<(Timestamp, Vec<String>), Figures>;
 
 impl Sums {
+    /// Whether the table has such rows.
+    fn keeps(&self, kept: Kept) -> bool {
+        match kept {
+            Kept::Whole(level) => level >= self.from,
+            Kept::SoFar(..) => self.so_far,
+        }
+    }
+
     /// What is stored, and what the cells add up to.
     fn questions(&self, kept: Kept) -> [String; 2] {
         let texts = |of: &str| {
@@ -128,8 +159,9 @@ const SUMMED: &str = "CAST(SUM(r.requests) AS BIGINT), CAST(SUM(r.input_tokens) 
 
 /// Makes the sums of cells that have just been made, of a level in `from..to`.
 pub(super) async fn make_sums(tx: &mut Tx, level: Level, (from, to): (Timestamp, Timestamp)) -> Result<(), StoreError> {
-    for sums in &ALL {
-        let [_, insert] = sums.repairs(Kept::Whole(level));
+    let kept = Kept::Whole(level);
+    for sums in ALL.iter().filter(|sums| sums.keeps(kept)) {
+        let [_, insert] = sums.repairs(kept);
         tx.rows_of(Arc::from(insert), args![from, to]).await?;
     }
     Ok(())
@@ -150,7 +182,8 @@ pub(super) async fn compare_sums(
         (Level::Month, false) => all.push(Kept::SoFar(Level::Day, MONTH_SO_FAR)),
         _ => {}
     }
-    for (kept, sums) in all.iter().flat_map(|kept| ALL.iter().map(|sums| (*kept, sums))) {
+    let pairs = all.iter().flat_map(|kept| ALL.iter().map(|sums| (*kept, sums)));
+    for (kept, sums) in pairs.filter(|(kept, sums)| sums.keeps(*kept)) {
         let mut found = Vec::with_capacity(2);
         for question in sums.questions(kept) {
             let rows = tx.rows_of(Arc::from(question), args![from, to]).await?;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use analytics::CallStatus;
+use analytics::{CallStatus, Level};
 use kernel::{AgentId, Timestamp};
 
 use super::cells::{Cells, Delta};
@@ -46,6 +46,33 @@ impl Sum {
 /// What a unit of work adds to the sums over all agents, by level, time, provider, model and outcome.
 pub(crate) type OverallSums = BTreeMap<(i64, Timestamp, String, String, CallStatus), Sum>;
 
+/// What it adds to those that tell owners apart.
+pub(crate) type OwnerSums = BTreeMap<(Level, Timestamp, Names), Sum>;
+
+/// What a series has beside its agent, in the order of the table's key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Names {
+    owner: String,
+    project: String,
+    provider_key: i64,
+    provider: String,
+    model: String,
+    status: CallStatus,
+}
+
+impl Names {
+    fn of(key: &SeriesKey) -> Self {
+        Self {
+            owner: key.owner.clone(),
+            project: key.project.clone(),
+            provider_key: key.key,
+            provider: key.provider.clone(),
+            model: key.model.clone(),
+            status: key.status,
+        }
+    }
+}
+
 statements! {
     NAMES = "SELECT s.no, s.agent_id, s.owner_id, s.project_id, s.provider, s.provider_key_id, s.model, s.status \
         FROM series AS s WHERE s.no IN (SELECT {int 0} FROM {rows})";
@@ -65,12 +92,21 @@ statements! {
         input_tokens = rollup_agents.input_tokens + excluded.input_tokens, \
         output_tokens = rollup_agents.output_tokens + excluded.output_tokens, \
         usd = rollup_agents.usd + excluded.usd, nanos = rollup_agents.nanos + excluded.nanos";
+    /// Over all agents, by owner, project and key too.
+    ADD_OWNERS = "INSERT INTO rollup_owners (level, bucket_start, owner_id, project_id, provider_key_id, provider, model, \
+        status, requests, input_tokens, output_tokens, usd, nanos) SELECT {int 0}, {int 1}, {text 2}, {text 3}, {int 4}, \
+        {text 5}, {text 6}, {text 7}, {int 8}, {int 9}, {int 10}, {int 11}, {int 12} FROM {rows} WHERE true \
+        ON CONFLICT (level, bucket_start, owner_id, project_id, provider_key_id, provider, model, status) DO UPDATE SET \
+        requests = rollup_owners.requests + excluded.requests, \
+        input_tokens = rollup_owners.input_tokens + excluded.input_tokens, \
+        output_tokens = rollup_owners.output_tokens + excluded.output_tokens, \
+        usd = rollup_owners.usd + excluded.usd, nanos = rollup_owners.nanos + excluded.nanos";
 }
 
 /// For the test of plans.
 #[cfg(test)]
 pub(super) fn hot_statements() -> Vec<(&'static str, &'static crate::db::Sql)> {
-    vec![("NAMES", &*NAMES), ("ADD_OVERALL", &*ADD_OVERALL), ("ADD_AGENTS", &*ADD_AGENTS)]
+    vec![("NAMES", &*NAMES), ("ADD_OVERALL", &*ADD_OVERALL), ("ADD_AGENTS", &*ADD_AGENTS), ("ADD_OWNERS", &*ADD_OWNERS)]
 }
 
 impl Work {
@@ -81,6 +117,10 @@ impl Work {
         for ((level, start, series), delta) in &cells.deltas {
             let key = cells.series.get(series).and_then(Option::as_ref).or_else(|| names.get(series));
             let key = key.ok_or_else(|| StoreError::Corrupt(format!("there is no series {series}")))?;
+            // Live traffic, which is in quarters of an hour, has nothing to do with these
+            if *level > Level::Quarter {
+                self.owners.entry((*level, *start, Names::of(key))).or_default().add(delta);
+            }
             for (level, start) in [(level.number(), *start)].into_iter().chain(so_far(*level, *start)) {
                 let overall = (level, start, key.provider.clone(), key.model.clone(), key.status);
                 self.overall.entry(overall).or_default().add(delta);
@@ -94,7 +134,8 @@ impl Work {
         if rows.is_empty() { Ok(()) } else { self.tx.run(&ADD_AGENTS, args![rows.finish()]).await.map(drop) }
     }
 
-    /// Writes what was kept of the sums over all agents.
+    /// Writes what was kept of the sums over all agents, table after table and each in the order of its key: where nothing
+    /// is appended, nobody holds the heads meanwhile.
     pub(crate) async fn write_overall(&mut self) -> Result<(), StoreError> {
         let mut rows = Rows::new();
         for ((level, start, provider, model, status), sum) in std::mem::take(&mut self.overall) {
@@ -103,7 +144,18 @@ impl Work {
                 sum.cells(row.text(&provider).text(&model).text(status.as_str()));
             }
         }
-        if rows.is_empty() { Ok(()) } else { self.tx.run(&ADD_OVERALL, args![rows.finish()]).await.map(drop) }
+        if !rows.is_empty() {
+            self.tx.run(&ADD_OVERALL, args![rows.finish()]).await?;
+        }
+        let mut rows = Rows::new();
+        for ((level, start, names), sum) in std::mem::take(&mut self.owners) {
+            if !sum.is_nothing() {
+                let row = rows.row().int(level.number()).int(start.millis()).text(&names.owner).text(&names.project);
+                let row = row.int(names.provider_key).text(&names.provider).text(&names.model);
+                sum.cells(row.text(names.status.as_str()));
+            }
+        }
+        if rows.is_empty() { Ok(()) } else { self.tx.run(&ADD_OWNERS, args![rows.finish()]).await.map(drop) }
     }
 
     /// The names that series have which their facts were not told of under.

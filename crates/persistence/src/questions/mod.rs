@@ -5,8 +5,9 @@
 //! than a quarter of an hour at each end of a range is read fact by fact.
 //!
 //! What is asked of providers, models and outcomes alone, of everybody, is answered from sums over all agents
-//! (`rollup_overall`), what is asked of agents alone from sums of each agent (`rollup_agents`); both are kept beside the
-//! roll-ups.
+//! (`rollup_overall`), what is asked of agents alone from sums of each agent (`rollup_agents`), and what else does not tell
+//! agents apart, as far as it is of whole hours, from sums by owner, project and key (`rollup_owners`); all are kept beside
+//! the roll-ups.
 //!
 //! Who may not see everything sees the facts of agents they own now; a filter narrows that further and never widens it.
 

@@ -12,6 +12,7 @@ use crate::StoreError;
 use crate::balance::exact;
 use crate::db::{Backend, Row, Value};
 use crate::facts::so_far;
+use crate::listing::Visibility;
 
 /// The value of a dimension; nothing comes before numbers, numbers before texts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,13 +70,12 @@ impl Inquiry {
             let (from, to) = self.kept(*range, Level::Quarter);
             numbered.extend(pieces(from, to, self.now, &self.folded).into_iter().map(|piece| (bucket, piece)));
         }
-        let (mut cells, facts) = apart(numbered);
-        let (mut shorter, mut kept) = (Vec::new(), None);
-        if let Some(sums) = Sums::over(filter, by) {
-            shorter = std::mem::take(&mut cells);
-            kept = Some(sums);
-        }
-        let shorter = shorter.iter().map(|piece| self.so_far(piece));
+        let (cells, facts) = apart(numbered);
+        let kept = Sums::over(filter, by);
+        let in_kept = |(_, piece): &Numbered| kept.is_some_and(|sums| sums.have(piece));
+        let (shorter, cells): (Vec<_>, Vec<_>) = cells.into_iter().partition(in_kept);
+        let so_far = kept.is_some_and(Sums::have_so_far);
+        let shorter = shorter.iter().map(|piece| if so_far { self.so_far(piece) } else { stretch(piece) });
         let cells = cells.iter().map(stretch);
         let now = self.now.millis();
         let (later, facts): (Vec<[i64; 4]>, Vec<[i64; 4]>) =
@@ -131,11 +131,10 @@ fn add(groups: &mut BTreeMap<(usize, Vec<Key>), Measures>, row: &Row, by: &[Dime
         key.push(key_of(row, index + 1, *dimension)?);
     }
     let at = by.len() + 1;
-    let requests = row.int(at + 1)?;
-    let completed = row.text(at)? == CallStatus::Completed.as_str();
+    let completed = row.int(at)?;
     let measures = Measures {
-        completed: if completed { requests } else { 0 },
-        failed: if completed { 0 } else { requests },
+        completed,
+        failed: row.int(at + 1)? - completed,
         input_tokens: row.int(at + 2)?,
         output_tokens: row.int(at + 3)?,
         cost_nanos: exact(row, at + 4)?,
@@ -175,6 +174,8 @@ enum Sums {
     Overall,
     /// Of each agent over providers and models.
     Agents,
+    /// Over all agents, by everything else: of hours and longer, as far as these are over.
+    Owners,
 }
 
 impl Sums {
@@ -189,17 +190,42 @@ impl Sums {
             Some(Self::Overall)
         } else if *filter == of_agents && all_of(&[Dimension::Agent, Dimension::Status]) {
             Some(Self::Agents)
+        } else if filter.visible_to == Visibility::All && filter.agents.is_empty() && !by.contains(&Dimension::Agent) {
+            // Whose agents somebody sees is decided by who owns them now; here is who did then
+            Some(Self::Owners)
         } else {
             None
         }
+    }
+
+    /// Whether there are such of the cells of a piece.
+    fn have(self, piece: &Piece) -> bool {
+        self != Self::Owners || matches!(piece, Piece::Cells { level, .. } if *level > Level::Quarter)
+    }
+
+    /// Whether there are such of days and months that are not over.
+    fn have_so_far(self) -> bool {
+        self != Self::Owners
     }
 
     const fn table(self) -> &'static str {
         match self {
             Self::Overall => "rollup_overall",
             Self::Agents => "rollup_agents",
+            Self::Owners => "rollup_owners",
         }
     }
+}
+
+/// The measures of a row, to be added up: what completed, and what there was in all. Not by outcome, which would make twice as
+/// many groups, and one more text to sort them by.
+fn measures_of(of: &str) -> String {
+    let completed = CallStatus::Completed.as_str();
+    let mut text = format!(", CAST(SUM(CASE WHEN s.status = '{completed}' THEN {of}.requests ELSE 0 END) AS BIGINT)");
+    for name in ["requests", "input_tokens", "output_tokens", "usd", "nanos"] {
+        text.push_str(&format!(", CAST(SUM({of}.{name}) AS BIGINT)"));
+    }
+    text
 }
 
 /// As [`question`], from sums that have the names of their series in them.
@@ -210,26 +236,19 @@ fn question_of_sums(
     by: &[Dimension],
     stretches: &[[i64; 4]],
 ) -> (Arc<str>, Vec<Value>) {
-    // Where it is one range of one outcome, as it often is, rows need not be sorted by either
-    let one_range = stretches.iter().all(|[bucket, ..]| *bucket == 0) && !by.is_empty();
-    let one_status = filter.status.is_some() && !by.is_empty() && !by.contains(&Dimension::Status);
+    // Where it is one range, as it often is, rows need not be sorted by it; to sort is most of what this costs
+    let one_range = stretches.iter().all(|[bucket, ..]| *bucket == 0);
     let columns: Vec<&str> = by.iter().map(|dimension| column(*dimension)).collect();
     let mut keys = columns.clone();
     if !one_range {
         keys.insert(0, "piece.bucket");
-    }
-    if !one_status {
-        keys.push("s.status");
     }
     let mut text = Text::new(backend);
     text.with_stretches(stretches).push(" SELECT ").push(if one_range { "CAST(0 AS BIGINT)" } else { "piece.bucket" });
     for column in columns {
         text.push(", ").push(column);
     }
-    text.push(if one_status { ", MIN(s.status)" } else { ", s.status" });
-    for name in ["requests", "input_tokens", "output_tokens", "usd", "nanos"] {
-        text.push(&format!(", CAST(SUM(s.{name}) AS BIGINT)"));
-    }
+    text.push(&measures_of("s"));
     let mine = |table: &str| {
         format!("{table}.level = piece.what AND {table}.bucket_start >= piece.lo AND {table}.bucket_start < piece.hi")
     };
@@ -245,14 +264,18 @@ fn question_of_sums(
             text.push(" OFFSET 0) AS s").series_of(filter, " WHERE ");
         }
     }
-    text.push(" GROUP BY ").push(&keys.join(", "));
+    if keys.is_empty() {
+        // All of it is one group, if there is anything
+        text.push(" HAVING COUNT(*) > 0");
+    } else {
+        text.push(" GROUP BY ").push(&keys.join(", "));
+    }
     text.finish()
 }
 
 fn columns_of(bucket: &'static str, by: &[Dimension]) -> String {
     let mut columns = vec![bucket];
     columns.extend(by.iter().map(|dimension| column(*dimension)));
-    columns.push("s.status");
     columns.join(", ")
 }
 
@@ -308,10 +331,7 @@ fn question(
         }
     }
     let columns = columns_of("part.bucket", by);
-    text.push(") SELECT ").push(&columns);
-    for (_, name) in sums {
-        text.push(&format!(", CAST(SUM(part.{name}) AS BIGINT)"));
-    }
+    text.push(") SELECT ").push(&columns).push(&measures_of("part"));
     text.push(" FROM part CROSS JOIN series AS s WHERE s.no = part.series_no");
     if backend == Backend::Postgres {
         text.series_of(filter, " AND ");
@@ -326,7 +346,10 @@ pub(super) fn questions(filter: &QuestionFilter) -> Vec<(&'static str, Arc<str>)
     let (from, to) = (Timestamp::EPOCH, Timestamp::from_millis(900_000));
     let cells = analytics::Piece::Cells { level: analytics::Level::Quarter, from, to };
     let facts = super::text::facts_between(from, to);
+    let hours = analytics::Piece::Cells { level: analytics::Level::Hour, from, to };
     let by = [Dimension::Agent, Dimension::Model];
+    let owned =
+        QuestionFilter { visible_to: Visibility::All, owners: vec![kernel::UserId::new("x")], ..filter.clone() };
     vec![
         (
             "sums over all agents",
@@ -342,6 +365,14 @@ pub(super) fn questions(filter: &QuestionFilter) -> Vec<(&'static str, Arc<str>)
         (
             "sums of agents",
             question(Backend::Sqlite, Of::Sums(Sums::Agents), filter, &by[..1], &[stretch(&(0, cells))]).0,
+        ),
+        (
+            "sums of owners",
+            question(Backend::Sqlite, Of::Sums(Sums::Owners), &owned, &by[1..], &[stretch(&(0, hours))]).0,
+        ),
+        (
+            "all sums of owners",
+            question(Backend::Sqlite, Of::Sums(Sums::Owners), &owned, &[], &[stretch(&(0, hours))]).0,
         ),
         ("sums over cells", question(Backend::Sqlite, Of::Cells, filter, &by, &[stretch(&(0, cells))]).0),
         ("sums over facts", question(Backend::Sqlite, Of::Facts, filter, &by, &[stretch(&(0, facts))]).0),

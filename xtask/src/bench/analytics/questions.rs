@@ -68,6 +68,12 @@ const QUESTIONS: &[Question] = &[
         ),
         target: "p99 <= 100 ms",
     },
+    Question {
+        name: "query: project, model, 90 days in Kolkata",
+        path: "analytics/query?group_by=project,model&bucket=day&time_zone=Asia/Kolkata&from=90-DAYS-AGO&limit=1000",
+        sql: None,
+        target: "p99 <= 100 ms",
+    },
     question("budget status", "analytics/budget/status"),
     question("events, first page", "analytics/events/list"),
     question("failures", "analytics/errors"),

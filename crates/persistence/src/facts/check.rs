@@ -199,7 +199,7 @@ impl Store {
             let until = head.until[level as usize];
             let expected = coarser(&quarters, level, until);
             compare_cells(&mut tx, level, (day, end), &expected, repair, check).await?;
-            compare_sums(&mut tx, level, (day, end), repair, check).await?;
+            compare_sums(&mut tx, level, (day, end), head.until[1], repair, check).await?;
         }
         for (expected, level) in sketches.iter().zip([Level::Hour, Level::Day]) {
             compare_sketches(&mut tx, level, (day, end), expected, repair, check).await?;
@@ -230,7 +230,7 @@ impl Store {
         let days: Cells = rows.iter().map(cell_from).collect::<Result<_, _>>()?;
         let expected = coarser(&days, Level::Month, head.until[Level::Month as usize]);
         compare_cells(&mut tx, Level::Month, (month, end), &expected, repair, check).await?;
-        compare_sums(&mut tx, Level::Month, (month, end), repair, check).await?;
+        compare_sums(&mut tx, Level::Month, (month, end), head.until[1], repair, check).await?;
         let mut sketches = Sketches::default();
         for ((_, series), (costs, latencies)) in read_sketches(&mut tx, Level::Day, (month, end)).await? {
             let sum = sketches.entry((month, series)).or_default();

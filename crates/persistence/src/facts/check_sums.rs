@@ -17,34 +17,20 @@ struct Sums {
     table: &'static str,
     /// What tells its rows apart, beside the time: columns of the series.
     names: &'static [&'static str],
-    /// The shortest cells that it has sums of.
-    from: Level,
-    /// Whether it has days and months as far as they are.
-    so_far: bool,
+    /// Whether it is written with every batch. One that is not has no sums of quarters of hours that are not folded, nor of
+    /// days and months as far as they are.
+    live: bool,
     /// What it is called where it is wrong.
     what: &'static str,
 }
 
 const ALL: [Sums; 3] = [
-    Sums {
-        table: "rollup_overall",
-        names: &["provider", "model", "status"],
-        from: Level::Quarter,
-        so_far: true,
-        what: "sums over all agents",
-    },
-    Sums {
-        table: "rollup_agents",
-        names: &["agent_id", "status"],
-        from: Level::Quarter,
-        so_far: true,
-        what: "sums of agents",
-    },
+    Sums { table: "rollup_overall", names: &["provider", "model", "status"], live: true, what: "sums over all agents" },
+    Sums { table: "rollup_agents", names: &["agent_id", "status"], live: true, what: "sums of agents" },
     Sums {
         table: "rollup_owners",
         names: &["owner_id", "project_id", "provider_key_id", "provider", "model", "status"],
-        from: Level::Hour,
-        so_far: false,
+        live: false,
         what: "sums of owners",
     },
 ];
@@ -89,9 +75,14 @@ impl Sums {
     /// Whether the table has such rows.
     fn keeps(&self, kept: Kept) -> bool {
         match kept {
-            Kept::Whole(level) => level >= self.from,
-            Kept::SoFar(..) => self.so_far,
+            Kept::Whole(_) => true,
+            Kept::SoFar(..) => self.live,
         }
+    }
+
+    /// Where such rows end, of a stretch that ends at `to`.
+    fn until(&self, kept: Kept, to: Timestamp, hours_until: Timestamp) -> Timestamp {
+        if matches!(kept, Kept::Whole(Level::Quarter)) && !self.live { to.min(hours_until) } else { to }
     }
 
     /// What is stored, and what the cells add up to.
@@ -157,21 +148,26 @@ const SUMMED: &str = "CAST(SUM(r.requests) AS BIGINT), CAST(SUM(r.input_tokens) 
     CAST(SUM(r.output_tokens) AS BIGINT), CAST(SUM(r.cost / 1000000000) AS BIGINT), \
     CAST(SUM(r.cost % 1000000000) AS BIGINT)";
 
-/// Makes the sums of cells that have just been made, of a level in `from..to`.
+/// Makes the sums of cells that have just been made, of a level in `from..to`, and those of the quarters of a new hour that
+/// are not written with every batch.
 pub(super) async fn make_sums(tx: &mut Tx, level: Level, (from, to): (Timestamp, Timestamp)) -> Result<(), StoreError> {
-    let kept = Kept::Whole(level);
-    for sums in ALL.iter().filter(|sums| sums.keeps(kept)) {
-        let [_, insert] = sums.repairs(kept);
-        tx.rows_of(Arc::from(insert), args![from, to]).await?;
+    for sums in &ALL {
+        let quarters = (level == Level::Hour && !sums.live).then_some(Level::Quarter);
+        for level in quarters.into_iter().chain([level]) {
+            let [_, insert] = sums.repairs(Kept::Whole(level));
+            tx.rows_of(Arc::from(insert), args![from, to]).await?;
+        }
     }
     Ok(())
 }
 
-/// Compares the sums over cells of a level in `from..to`, a day or a month, with the cells, which are right by then.
+/// Compares the sums over cells of a level in `from..to`, a day or a month, with the cells, which are right by then. Hours are
+/// folded until `hours_until`.
 pub(super) async fn compare_sums(
     tx: &mut Tx,
     level: Level,
     (from, to): (Timestamp, Timestamp),
+    hours_until: Timestamp,
     repair: bool,
     check: &mut RollupCheck,
 ) -> Result<(), StoreError> {
@@ -184,8 +180,9 @@ pub(super) async fn compare_sums(
     }
     let pairs = all.iter().flat_map(|kept| ALL.iter().map(|sums| (*kept, sums)));
     for (kept, sums) in pairs.filter(|(kept, sums)| sums.keeps(*kept)) {
+        let ends = [to, sums.until(kept, to, hours_until)];
         let mut found = Vec::with_capacity(2);
-        for question in sums.questions(kept) {
+        for (question, to) in sums.questions(kept).into_iter().zip(ends) {
             let rows = tx.rows_of(Arc::from(question), args![from, to]).await?;
             found.push(sums.read(&rows)?);
         }
@@ -197,7 +194,7 @@ pub(super) async fn compare_sums(
             check.add(WrongCell { level, start: key.0, series: None, what: sums.what });
         }
         if !sound && repair {
-            for statement in sums.repairs(kept) {
+            for (statement, to) in sums.repairs(kept).into_iter().zip(ends) {
                 tx.rows_of(Arc::from(statement), args![from, to]).await?;
             }
         }

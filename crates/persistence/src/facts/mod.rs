@@ -8,7 +8,7 @@
 //! | `fact_extras` | what few facts have: errors, trace ids, tags, … |
 //! | `rollups` | sums over the facts of a series in a quarter of an hour, an hour, a day, a month (of UTC) |
 //! | `rollup_overall`, `rollup_agents` | sums of those over several series, for what is asked of all agents or of agents as a whole |
-//! | `rollup_owners` | sums of the hours, days and months of all agents, for what else is asked without telling agents apart |
+//! | `rollup_owners` | sums over all agents of what is folded, for what else is asked without telling agents apart |
 //! | `rollup_sketches` | how cost and latency are distributed, for quantiles |
 //! | `rollup_head` | how far the coarser levels are |
 //! | `sketch_head`, `sketch_changes` | how far the sketches are, and what changed of facts that may be in them |
@@ -22,7 +22,7 @@
 //!
 //! The sums over several series have two levels more: a day that is not over as far as its hours are folded, and a month as
 //! far as its days are. A range that reaches to the present takes one of each in the place of many. Only `rollup_owners` has
-//! neither these nor quarters of an hour: it has so many rows that live traffic would pay for them.
+//! neither these nor quarters of hours that are not folded: it has so many rows that live traffic would pay for them.
 //!
 //! # Names that stand for nothing
 //! A fact without a project has an empty `project_id` in its series, one without a known provider key the key 0.

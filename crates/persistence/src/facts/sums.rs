@@ -117,8 +117,9 @@ impl Work {
         for ((level, start, series), delta) in &cells.deltas {
             let key = cells.series.get(series).and_then(Option::as_ref).or_else(|| names.get(series));
             let key = key.ok_or_else(|| StoreError::Corrupt(format!("there is no series {series}")))?;
-            // Live traffic, which is in quarters of an hour, has nothing to do with these
-            if *level > Level::Quarter {
+            // Live traffic, which is in quarters of hours that are not folded, has nothing to do with these
+            let hour = (Level::Hour, Level::Hour.floor(*start), *series);
+            if *level > Level::Quarter || cells.deltas.contains_key(&hour) {
                 self.owners.entry((*level, *start, Names::of(key))).or_default().add(delta);
             }
             for (level, start) in [(level.number(), *start)].into_iter().chain(so_far(*level, *start)) {

@@ -6,7 +6,7 @@
 //!
 //! What is asked of providers, models and outcomes alone, of everybody, is answered from sums over all agents
 //! (`rollup_overall`), what is asked of agents alone from sums of each agent (`rollup_agents`), and what else does not tell
-//! agents apart, as far as it is of whole hours, from sums by owner, project and key (`rollup_owners`); all are kept beside
+//! agents apart, as far as hours are folded, from sums by owner, project and key (`rollup_owners`); all are kept beside
 //! the roll-ups.
 //!
 //! Who may not see everything sees the facts of agents they own now; a filter narrows that further and never widens it.

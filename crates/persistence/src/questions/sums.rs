@@ -72,7 +72,8 @@ impl Inquiry {
         }
         let (cells, facts) = apart(numbered);
         let kept = Sums::over(filter, by);
-        let in_kept = |(_, piece): &Numbered| kept.is_some_and(|sums| sums.have(piece));
+        let hours_until = self.folded.hours;
+        let in_kept = |(_, piece): &Numbered| kept.is_some_and(|sums| sums.have(piece, hours_until));
         let (shorter, cells): (Vec<_>, Vec<_>) = cells.into_iter().partition(in_kept);
         let so_far = kept.is_some_and(Sums::have_so_far);
         let shorter = shorter.iter().map(|piece| if so_far { self.so_far(piece) } else { stretch(piece) });
@@ -174,7 +175,7 @@ enum Sums {
     Overall,
     /// Of each agent over providers and models.
     Agents,
-    /// Over all agents, by everything else: of hours and longer, as far as these are over.
+    /// Over all agents, by everything else, as far as hours are folded.
     Owners,
 }
 
@@ -199,8 +200,9 @@ impl Sums {
     }
 
     /// Whether there are such of the cells of a piece.
-    fn have(self, piece: &Piece) -> bool {
-        self != Self::Owners || matches!(piece, Piece::Cells { level, .. } if *level > Level::Quarter)
+    fn have(self, piece: &Piece, hours_until: Timestamp) -> bool {
+        let folded = |level: &Level, to: &Timestamp| *level > Level::Quarter || *to <= hours_until;
+        self != Self::Owners || matches!(piece, Piece::Cells { level, to, .. } if folded(level, to))
     }
 
     /// Whether there are such of days and months that are not over.

@@ -81,6 +81,11 @@ async fn run(connection: SqlitePool, writer: Writer, written: Arc<AtomicBool>, w
 
 /// Copies the log if it is worthwhile, and lets it begin again if it is long.
 async fn shorten(connection: &SqlitePool, writer: &Writer) -> Result<(), sqlx::Error> {
+    // After a loss of power a log that is damaged is read up to there, and its pages go before those of the database: they
+    // must not be older than these
+    if writer.durability().is_some_and(|durability| durability.check().is_err()) {
+        return Ok(());
+    }
     let mut log = checkpoint(connection, "PRAGMA wal_checkpoint(NOOP)").await?;
     if log.pages < WORTHWHILE {
         return Ok(());
@@ -122,17 +127,40 @@ mod tests {
     use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 
     use super::{TOO_LONG, checkpoint, shorten};
+    use crate::durable::Durability;
     use crate::writer::Writer;
+
+    async fn opened(path: &std::path::Path) -> (sqlx::SqlitePool, Writer) {
+        let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_lazy_with(options);
+        sqlx::query("PRAGMA journal_mode = WAL").execute(&pool).await.expect("a log");
+        let writer = Writer::open(path).expect("opens");
+        writer.batch("CREATE TABLE t (x BLOB)");
+        (pool, writer)
+    }
+
+    #[tokio::test]
+    async fn a_log_that_may_be_damaged_is_not_copied_into_the_database() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (pool, mut writer) = opened(&directory.path().join("broken.db")).await;
+        let durability = Durability::by(|| Err(std::io::Error::other("broken"))).expect("a thread");
+        writer.durable_by(durability.clone());
+        writer.batch(&format!("INSERT INTO t VALUES (zeroblob({}))", 2 * super::WORTHWHILE * 4_096));
+        let commit = durability.begin();
+        durability.written(commit);
+        durability.wait(commit).await.expect_err("the disk is broken");
+        shorten(&pool, &writer).await.expect("nothing to do");
+        let log = checkpoint(&pool, "PRAGMA wal_checkpoint(NOOP)").await.expect("asked");
+        assert!(log.pages > super::WORTHWHILE && log.copied == 0, "{} of {}", log.copied, log.pages);
+        pool.close().await;
+        writer.close().await;
+    }
 
     #[tokio::test]
     async fn a_long_log_begins_again_at_the_front() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("long.db");
-        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
-        let pool = SqlitePoolOptions::new().max_connections(1).connect_lazy_with(options);
-        sqlx::query("PRAGMA journal_mode = WAL").execute(&pool).await.expect("a log");
-        let writer = Writer::open(&path).expect("opens");
-        writer.batch("CREATE TABLE t (x BLOB)");
+        let (pool, writer) = opened(&path).await;
         let length = || path.with_extension("db-wal").metadata().expect("a log").len();
         let page = 4_096;
         let mut longest = 0;

@@ -10,7 +10,8 @@
 //! is valid up to its first damage: what is durable is all commits up to one.
 //!
 //! A disk that fails to sync may have lost what it was given, and says so only once; to sync again proves nothing. From
-//! then on everything is refused until the server is started anew, which reads the log as far as it is whole.
+//! then on everything is refused, and the log is not copied into the database, until the server is started anew, which reads
+//! the log as far as it is whole.
 
 use std::fs::File;
 use std::io;

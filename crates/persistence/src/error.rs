@@ -6,7 +6,8 @@ pub type DriverError = Box<dyn std::error::Error + Send + Sync>;
 /// A failure of the store. None of its texts may reach a client.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database cannot be reached, is full, locked or shutting down: nothing was written, the caller may try again.
+    /// The database cannot be reached, is full, locked or shutting down: nothing was written, the caller may try again. Or
+    /// its disk failed: then what was written may be lost, and nothing more is taken.
     #[error("the database is unavailable")]
     Unavailable(#[source] DriverError),
     /// A row with this key exists; holds the name of the violated constraint or its columns.

@@ -52,7 +52,7 @@ impl Default for PipelineOptions {
 pub struct BatchStats {
     /// How many commands it had.
     pub commands: usize,
-    /// How many requests were still waiting when it was done.
+    /// How many requests were still waiting when it was begun.
     pub waiting: usize,
     /// From taking the commands to durable.
     pub took: Duration,

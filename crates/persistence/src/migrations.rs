@@ -42,6 +42,7 @@ const STEPS: &[Step] = steps! {
     13 "0013_sums_by_writer";
     14 "0014_sketch_changes";
     15 "0015_rollup_owners";
+    16 "0016_facts_by_slot";
 };
 
 /// The steps in one dialect. Each runs in a transaction; sqlx keeps their checksums and, on PostgreSQL, takes an

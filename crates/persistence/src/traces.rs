@@ -9,7 +9,7 @@ use analytics::CallStatus;
 use kernel::{AgentId, LeaseId, Money, ProjectId, ProviderKeyId, Timestamp, UserId};
 
 use crate::db::{Row, Value, args, statements};
-use crate::facts::{hash_of, source_of};
+use crate::facts::{hash_of, slot, source_of};
 use crate::listing::{Visibility, number_rows};
 use crate::slice::{BadCursor, Slice};
 use crate::{Store, StoreError};
@@ -330,6 +330,17 @@ impl Text {
             .one_of(model, wanted.models.iter().map(String::as_str))
     }
 
+    /// Which slots of the index by time have facts that fit, each after ` AND `.
+    fn slots(&mut self, wanted: &TraceFilter, after: Option<TraceCursor>) -> &mut Self {
+        if let Some(from) = wanted.from {
+            self.push(" AND f.occurred_at / 10000 >= ").bind(slot(from));
+        }
+        if let Some(to) = wanted.to.into_iter().chain(after.map(|after| after.at)).min() {
+            self.push(" AND f.occurred_at / 10000 <= ").bind(slot(to));
+        }
+        self
+    }
+
     /// Conditions on the fact, `facts AS f`, each after ` AND `.
     fn fact(&mut self, wanted: &TraceFilter, after: Option<TraceCursor>) -> &mut Self {
         if let Some(from) = wanted.from {
@@ -392,13 +403,13 @@ pub(crate) fn few_question(
 /// Youngest first of all or of many series: back in time until there are enough.
 pub(crate) fn time_question(wanted: &TraceFilter, after: Option<TraceCursor>, limit: u32) -> (Arc<str>, Vec<Value>) {
     let mut text = Text::default();
-    text.push("SELECT f.id, f.occurred_at FROM facts AS f WHERE f.id > 0").fact(wanted, after);
+    text.push("SELECT f.id, f.occurred_at FROM facts AS f WHERE f.id > 0").slots(wanted, after).fact(wanted, after);
     if wanted.narrows_series() {
         // The sign keeps the databases from going by the series: a page would cost all facts of them
         text.push(" AND +f.series_no IN (SELECT s.no FROM series AS s WHERE s.no > 0").series(wanted).push(")");
         text.own_names(wanted);
     }
-    text.push(" ORDER BY f.occurred_at DESC, f.id DESC LIMIT ").bind(i64::from(limit));
+    text.push(" ORDER BY f.occurred_at / 10000 DESC, f.occurred_at DESC, f.id DESC LIMIT ").bind(i64::from(limit));
     text.finish()
 }
 

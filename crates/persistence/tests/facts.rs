@@ -161,6 +161,35 @@ async fn assert_agree(t: &TestStore) {
     assert_sound(t).await;
 }
 
+/// Calls of many agents are told of in no order. Beside many facts of the same minutes, a batch writes few pages for that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_in_no_order_writes_few_pages_beside_many_facts() {
+    if !crate::support::ready(persistence::Backend::Sqlite) {
+        return;
+    }
+    const SPAN: i64 = 10 * MINUTE;
+    let t = TestStore::start(persistence::Backend::Sqlite).await;
+    world(&t).await;
+    let since = t.now().millis() - SPAN;
+    t.execute(&format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 120000) \
+         INSERT INTO facts (id, series_no, occurred_at, received_at, flags, input_tokens, output_tokens, cost) \
+         SELECT i, 1000 + i % 5000, {since} + i * 7919 % {SPAN}, {since}, 1 + 4 * (i % 50 = 0), 1, 1, 1 FROM n; \
+         UPDATE rollup_head SET last_fact = 120000; PRAGMA wal_checkpoint(TRUNCATE)"
+    ))
+    .await;
+    let path = t.options.url.trim_start_matches("sqlite://").split('?').next().expect("a path").to_owned();
+    let log = || std::fs::metadata(format!("{path}-wal")).map_or(0, |file| file.len() / 4_096);
+    let mut written = Vec::new();
+    for (batch, span) in [("in order", 1), ("in none", SPAN)] {
+        let before = log();
+        let event = |n: i64| said(&format!("{batch} {n}"), 1, Timestamp::from_millis(since + n * 7_919 % span)).by(1);
+        run(&t, &(0..500).map(event).collect::<Vec<_>>()).await;
+        written.push(log() - before);
+    }
+    assert!(written[0] > 0 && written[1] < written[0] + 200, "{written:?}: there are 60 slots");
+}
+
 on_both_backends! {
     async fn an_event_is_counted_once_and_the_first_stands(t: TestStore) {
         world(&t).await;

@@ -61,7 +61,8 @@ statements! {
     LOCK = "SELECT r.id FROM rollup_head AS r WHERE r.id = 1 {for_update}";
     /// Whoever takes facts into the sketches at the same time gives up.
     HOLD_SKETCHES = "UPDATE sketch_head SET step = step + 1 WHERE id = 1";
-    NEXT_FACT = "SELECT f.occurred_at FROM facts AS f WHERE f.occurred_at >= $1 ORDER BY f.occurred_at LIMIT 1";
+    NEXT_FACT = "SELECT f.occurred_at FROM facts AS f WHERE f.occurred_at / 10000 >= $1 / 10000 \
+        AND f.occurred_at >= $1 ORDER BY f.occurred_at / 10000, f.occurred_at LIMIT 1";
     NEXT_CELL = "SELECT r.bucket_start FROM rollups AS r WHERE r.level = $1 AND r.bucket_start >= $2 \
         ORDER BY r.bucket_start LIMIT 1";
     NEXT_SKETCH = "SELECT k.bucket_start FROM rollup_sketches AS k WHERE k.level = $1 AND k.bucket_start >= $2 \
@@ -75,9 +76,11 @@ statements! {
     FROM_FACTS = "SELECT f.series_no, (f.occurred_at / 900000) * 900000, COUNT(*), \
         CAST(SUM(f.input_tokens) AS BIGINT), CAST(SUM(f.output_tokens) AS BIGINT), \
         CAST(SUM(f.cost / 1000000000) AS BIGINT), CAST(SUM(f.cost % 1000000000) AS BIGINT), MIN(f.cost), MAX(f.cost) \
-        FROM facts AS f WHERE f.occurred_at >= $1 AND f.occurred_at < $2 GROUP BY 1, 2";
+        FROM facts AS f WHERE f.occurred_at / 10000 >= $1 / 10000 AND f.occurred_at / 10000 <= $2 / 10000 \
+        AND f.occurred_at >= $1 AND f.occurred_at < $2 GROUP BY 1, 2";
     FIGURES = "SELECT f.series_no, f.occurred_at, f.cost, f.latency_ms, CAST(1 AS BIGINT) FROM facts AS f \
-        WHERE f.occurred_at >= $1 AND f.occurred_at < $2 AND f.id <= $3";
+        WHERE f.occurred_at / 10000 >= $1 / 10000 AND f.occurred_at / 10000 <= $2 / 10000 \
+        AND f.occurred_at >= $1 AND f.occurred_at < $2 AND f.id <= $3";
     CHANGES = "SELECT c.series_no, c.occurred_at, c.cost, c.latency_ms, -c.times FROM sketch_changes AS c \
         WHERE c.occurred_at >= $1 AND c.occurred_at < $2 AND c.fact_id <= $3";
     CELLS = "SELECT r.series_no, r.bucket_start, r.requests, r.input_tokens, r.output_tokens, r.cost / 1000000000, \

@@ -61,6 +61,16 @@ pub(crate) use series::{Series, SeriesCache, SeriesKey};
 pub use sketches::SketchStep;
 pub(crate) use sums::{OverallSums, OwnerSums};
 
+/// The index by time has facts in slots of so many milliseconds (`occurred_at / 10000`), and those of a slot as they came.
+/// By the time itself, every fact of a batch would go to a page of its own: calls of many agents are told of in no order.
+/// So a question says which slots it is about, and which times.
+pub(crate) const SLOT_MS: i64 = 10_000;
+
+/// The slot of an instant.
+pub(crate) const fn slot(at: Timestamp) -> i64 {
+    at.millis() / SLOT_MS
+}
+
 /// For the test of plans.
 #[cfg(test)]
 pub(crate) fn hot_statements() -> Vec<(&'static str, &'static crate::db::Sql)> {

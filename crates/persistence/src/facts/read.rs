@@ -6,6 +6,7 @@ use analytics::{Folded, Level, Piece, QUARTER_MS, Sign, additive_pieces};
 use kernel::{Money, Timestamp};
 use ledger::Scope;
 
+use super::slot;
 use crate::balance::{exact, exact_sum, saturated};
 use crate::db::{Row, Value, args, statements};
 use crate::filter::Filter;
@@ -214,6 +215,8 @@ pub(crate) fn facts_question(scope: &Scope, from: Timestamp, to: Timestamp) -> (
     let mut filter = Filter::default();
     filter.and("f.occurred_at >= ? AND f.occurred_at < ?", [from.into(), to.into()]);
     let tables = if *scope == Scope::Organization {
+        let slots = [from, to].map(|at| slot(at).into());
+        filter.and("f.occurred_at / 10000 >= ? AND f.occurred_at / 10000 <= ?", slots);
         "facts AS f"
     } else {
         filter.and("f.series_no = s.no", []);

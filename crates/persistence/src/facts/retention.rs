@@ -16,8 +16,8 @@ statements! {
     LOCK = "SELECT r.facts_from FROM rollup_head AS r WHERE r.id = 1 {for_update}";
     FROM = "UPDATE rollup_head SET facts_from = $1 WHERE id = 1 AND facts_from < $1";
     OLD = "SELECT f.id, s.agent_id, f.event_id, f.request_id, x.report_request_id FROM facts AS f CROSS JOIN series AS s \
-        LEFT JOIN fact_extras AS x ON x.fact_id = f.id WHERE f.occurred_at < $1 AND s.no = f.series_no \
-        ORDER BY f.occurred_at, f.id LIMIT $2";
+        LEFT JOIN fact_extras AS x ON x.fact_id = f.id WHERE f.occurred_at / 10000 <= $1 / 10000 \
+        AND f.occurred_at < $1 AND s.no = f.series_no ORDER BY f.occurred_at / 10000, f.occurred_at, f.id LIMIT $2";
     DROP_IDS = "DELETE FROM fact_ids WHERE (agent_id, hash, fact_id) IN (SELECT {int 0}, {int 1}, {int 2} FROM {rows})";
     DROP_EXTRAS = "DELETE FROM fact_extras WHERE fact_id IN (SELECT {int 0} FROM {rows})";
     DROP_FACTS = "DELETE FROM facts WHERE id IN (SELECT {int 0} FROM {rows})";

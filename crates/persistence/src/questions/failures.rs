@@ -8,6 +8,7 @@ use super::text::Text;
 use super::{Inquiry, QuestionFilter};
 use crate::StoreError;
 use crate::db::{Backend, Value};
+use crate::facts::slot;
 
 /// Calls that failed in the same way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,9 +57,10 @@ fn question(backend: Backend, filter: &QuestionFilter, from: Timestamp, to: Time
     text.push(
         "SELECT x.error_code, COALESCE(x.provider, s.provider), COALESCE(x.model, s.model), \
         CAST(COUNT(*) AS BIGINT), MAX(f.occurred_at) FROM facts AS f JOIN series AS s ON s.no = f.series_no \
-        LEFT JOIN fact_extras AS x ON x.fact_id = f.id WHERE f.flags >= 4 AND f.occurred_at >= ",
+        LEFT JOIN fact_extras AS x ON x.fact_id = f.id WHERE f.flags >= 4 AND f.occurred_at / 10000 >= ",
     );
-    text.bind(from).push(" AND f.occurred_at < ").bind(to).series_of(filter, " AND ");
+    text.bind(slot(from)).push(" AND f.occurred_at / 10000 <= ").bind(slot(to));
+    text.push(" AND f.occurred_at >= ").bind(from).push(" AND f.occurred_at < ").bind(to).series_of(filter, " AND ");
     text.push(" GROUP BY x.error_code, COALESCE(x.provider, s.provider), COALESCE(x.model, s.model)");
     text.finish()
 }

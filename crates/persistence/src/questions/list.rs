@@ -10,6 +10,7 @@ use super::text::Text;
 use super::{Inquiry, QuestionFilter};
 use crate::StoreError;
 use crate::db::{Backend, Row, Value, args, statements};
+use crate::facts::slot;
 use crate::listing::{Page, number_rows};
 use crate::rows::Rows;
 
@@ -154,12 +155,15 @@ fn page_question(
 ) -> (Arc<str>, Vec<Value>) {
     let [limit, offset] = page.bounds();
     let mut text = Text::new(backend);
-    text.push("SELECT f.id FROM facts AS f WHERE f.occurred_at >= ").bind(from).push(" AND f.occurred_at < ").bind(to);
+    text.push("SELECT f.id FROM facts AS f WHERE f.occurred_at / 10000 >= ").bind(slot(from));
+    text.push(" AND f.occurred_at / 10000 <= ").bind(slot(to));
+    text.push(" AND f.occurred_at >= ").bind(from).push(" AND f.occurred_at < ").bind(to);
     if filter.narrows() {
         // The sign keeps the databases from going by the series: a page would cost all facts of them
         text.push(" AND +f.series_no IN (SELECT s.no FROM series AS s").series_of(filter, " WHERE ").push(")");
     }
-    text.push(" ORDER BY f.occurred_at DESC, f.id DESC LIMIT ").bind(limit).push(" OFFSET ").bind(offset);
+    text.push(" ORDER BY f.occurred_at / 10000 DESC, f.occurred_at DESC, f.id DESC LIMIT ").bind(limit);
+    text.push(" OFFSET ").bind(offset);
     text.finish()
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use analytics::{CallStatus, Folded, Level, Piece, Sign, Sketch, additive_pieces, pieces};
 use kernel::{Money, Timestamp};
 
-use super::text::{Numbered, Text, apart};
+use super::text::{FACTS_WITHIN, Numbered, Text, apart};
 use super::{Inquiry, QuestionFilter};
 use crate::StoreError;
 use crate::db::{Backend, Value, args, statements};
@@ -33,7 +33,7 @@ pub struct LatencySpread {
 }
 
 statements! {
-    LATER = "SELECT f.id FROM facts AS f WHERE f.occurred_at >= $1 LIMIT 1";
+    LATER = "SELECT f.id FROM facts AS f WHERE f.occurred_at / 10000 >= $1 / 10000 AND f.occurred_at >= $1 LIMIT 1";
 }
 
 impl Inquiry {
@@ -223,13 +223,11 @@ fn facts_question(
     filter: &QuestionFilter,
     facts: &[Numbered],
 ) -> (Arc<str>, Vec<Value>) {
-    let value = format!("f.{}", figure.of_fact());
+    let value = format!("r.{}", figure.of_fact());
     let mut text = Text::new(backend);
     text.with_pieces(facts).push(" SELECT ").push(&value).push(", CAST(SUM(piece.what) AS BIGINT) FROM piece ");
-    text.push(
-        "CROSS JOIN facts AS f CROSS JOIN series AS s WHERE f.occurred_at >= piece.lo AND f.occurred_at < piece.hi",
-    );
-    text.push(" AND ").push(&value).push(" IS NOT NULL AND s.no = f.series_no").series_of(filter, " AND ");
+    text.push("CROSS JOIN facts AS r CROSS JOIN series AS s WHERE ").push(FACTS_WITHIN);
+    text.push(" AND ").push(&value).push(" IS NOT NULL AND s.no = r.series_no").series_of(filter, " AND ");
     text.push(" GROUP BY ").push(&value);
     text.finish()
 }
@@ -248,12 +246,7 @@ const CELLS: Origin = Origin {
     least: "r.min_cost",
     largest: "r.max_cost",
 };
-const FACTS: Origin = Origin {
-    table: "facts AS r",
-    mine: "r.occurred_at >= piece.lo AND r.occurred_at < piece.hi",
-    least: "r.cost",
-    largest: "r.cost",
-};
+const FACTS: Origin = Origin { table: "facts AS r", mine: FACTS_WITHIN, least: "r.cost", largest: "r.cost" };
 
 fn extremes_question(
     backend: Backend,

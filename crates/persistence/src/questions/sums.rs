@@ -6,7 +6,7 @@ use std::sync::Arc;
 use analytics::{CallStatus, Dimension, Level, Measures, Piece, pieces};
 use kernel::Timestamp;
 
-use super::text::{Numbered, Text, apart, stretch};
+use super::text::{FACTS_WITHIN, Numbered, Text, apart, stretch};
 use super::{Inquiry, QuestionFilter, column};
 use crate::StoreError;
 use crate::balance::exact;
@@ -296,7 +296,7 @@ fn question(
             let mine = "r.level = piece.what AND r.bucket_start >= piece.lo AND r.bucket_start < piece.hi";
             ("rollups AS r", mine, "r.requests")
         }
-        Of::Facts | Of::Later => ("facts AS r", "r.occurred_at >= piece.lo AND r.occurred_at < piece.hi", "1"),
+        Of::Facts | Of::Later => ("facts AS r", FACTS_WITHIN, "1"),
     };
     // Facts may have to be taken away
     let sign = if of == Of::Cells { "" } else { "piece.what * " };

@@ -138,6 +138,10 @@ impl QuestionFilter {
     }
 }
 
+/// The facts of a piece, `facts AS r`: by the slots of their index, and by the time.
+pub(super) const FACTS_WITHIN: &str = "r.occurred_at / 10000 >= piece.lo / 10000 \
+    AND r.occurred_at / 10000 <= piece.hi / 10000 AND r.occurred_at >= piece.lo AND r.occurred_at < piece.hi";
+
 /// A piece in numbers.
 pub(super) fn stretch((bucket, piece): &Numbered) -> [i64; 4] {
     let (what, from, to) = match *piece {

@@ -3,6 +3,7 @@
 //! Numeric ids are never reused. Text ids are opaque: ids kept from an import (`user_admin`) stay valid.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::entropy::{Entropy, random_uuid};
 
@@ -32,22 +33,27 @@ macro_rules! text_id {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
         #[serde(transparent)]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// A new random id, prefix and UUID.
             pub fn random(entropy: &dyn Entropy) -> Self {
-                Self(format!(concat!($prefix, "{}"), random_uuid(entropy)))
+                Self(format!(concat!($prefix, "{}"), random_uuid(entropy)).into())
             }
 
             /// An id as somebody gave it; whether it names anything is for the store to say.
-            pub fn new(text: impl Into<String>) -> Self {
+            pub fn new(text: impl Into<Arc<str>>) -> Self {
                 Self(text.into())
             }
 
             /// The text.
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+
+            /// The text, shared: ids are copied often.
+            pub fn shared(&self) -> Arc<str> {
+                Arc::clone(&self.0)
             }
         }
 

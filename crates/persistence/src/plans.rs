@@ -225,6 +225,7 @@ async fn lists_are_read_in_the_order_of_an_index() {
         ("audit to be checked", audit_log::following(1, 9, 100), false),
         ("sweep", sweep::due_question(Timestamp::EPOCH, 100), false),
         ("traces", traces::time_question(&TraceFilter::default(), place, 100), false),
+        ("the first traces", traces::time_question(&TraceFilter::default(), None, 100), false),
         ("traces of many series", traces::time_question(&own_traces(), place, 100), false),
         ("traces of a few series", traces::few_question(&own_traces(), &[(1, false), (2, true)], place, 100), true),
     ];

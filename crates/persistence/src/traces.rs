@@ -403,7 +403,8 @@ pub(crate) fn few_question(
 /// Youngest first of all or of many series: back in time until there are enough.
 pub(crate) fn time_question(wanted: &TraceFilter, after: Option<TraceCursor>, limit: u32) -> (Arc<str>, Vec<Value>) {
     let mut text = Text::default();
-    text.push("SELECT f.id, f.occurred_at FROM facts AS f WHERE f.id > 0").slots(wanted, after).fact(wanted, after);
+    text.push("SELECT f.id, f.occurred_at FROM facts AS f WHERE f.occurred_at / 10000 >= 0");
+    text.slots(wanted, after).fact(wanted, after);
     if wanted.narrows_series() {
         // The sign keeps the databases from going by the series: a page would cost all facts of them
         text.push(" AND +f.series_no IN (SELECT s.no FROM series AS s WHERE s.no > 0").series(wanted).push(")");

@@ -172,7 +172,7 @@ fn read_filter(q: &mut QueryReader<'_>, caller: &Caller) -> (QuestionFilter, Ans
     let mut filter = QuestionFilter {
         visible_to: visible_to(caller),
         agents: agent.into_iter().collect(),
-        projects: project.iter().map(ProjectId::new).collect(),
+        projects: project.iter().map(|id| ProjectId::new(id.as_str())).collect(),
         ..QuestionFilter::default()
     };
     match provider.as_deref() {

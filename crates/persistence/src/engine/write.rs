@@ -1,6 +1,6 @@
 //! Writing what a batch changed, with one statement for each kind of change.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use kernel::{BudgetNo, LeaseId, LeaseState, Money, Timestamp};
 use ledger::{Account, AccountKey, Applied, Budget, Command, Lease, Outcome};
@@ -64,7 +64,7 @@ impl Work {
         items: &[Item],
         results: Vec<(usize, Applied)>,
         checkout: &Checkout,
-        news: &HashSet<usize>,
+        news: &[bool],
     ) -> Result<(), StoreError> {
         let mut accounts: BTreeMap<AccountKey, Account> = BTreeMap::new();
         let mut leases: BTreeMap<LeaseId, Lease> = BTreeMap::new();
@@ -74,7 +74,7 @@ impl Work {
         let (mut reports, mut requests) = (Rows::new(), Rows::new());
         for (index, applied) in results {
             let item = &items[index];
-            self.emit_for(item, &applied, checkout, news.contains(&index));
+            self.emit_for(item, &applied, checkout, news[index]);
             accounts.extend(applied.accounts);
             if let Outcome::Granted { lease, duplicate: false, .. } = &applied.outcome {
                 opened.insert(lease.id.clone(), ());

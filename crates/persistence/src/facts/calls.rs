@@ -7,23 +7,24 @@
 //! sides, so there is exactly one arrangement in which no two would rather leave their partners for each other. It is
 //! kept by letting whoever comes, one at a time, take the best partner that prefers it, and whoever is left look again.
 
-use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use analytics::CallStatus;
 use kernel::{AgentId, LeaseId, Timestamp};
 
 use super::names::{Name, Names};
 use super::series::SeriesKey;
+use super::{HashMap, HashSet};
 use crate::EventMore;
 
 /// What one side says of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Told {
-    pub(super) owner: String,
-    pub(super) project: String,
+    pub(super) owner: Arc<str>,
+    pub(super) project: Arc<str>,
     pub(super) key: i64,
-    pub(super) provider: String,
-    pub(super) model: String,
+    pub(super) provider: Arc<str>,
+    pub(super) model: Arc<str>,
     pub(super) status: CallStatus,
     pub(super) input: i64,
     pub(super) output: i64,
@@ -36,20 +37,21 @@ pub(super) struct Told {
 /// An event.
 #[derive(Clone, Debug)]
 pub(super) struct EventHalf {
-    pub(super) id: String,
+    pub(super) id: Arc<str>,
     /// The id of the report, where it is not the event's own.
-    pub(super) request: Option<String>,
+    pub(super) request: Option<Arc<str>>,
     /// The lease it was attributed to.
     pub(super) lease: Option<LeaseId>,
     pub(super) told: Told,
-    pub(super) more: EventMore,
+    /// Nothing where it says nothing more.
+    pub(super) more: Option<Box<EventMore>>,
 }
 
 /// A report.
 #[derive(Clone, Debug)]
 pub(super) struct ReportHalf {
     pub(super) lease: LeaseId,
-    pub(super) request: String,
+    pub(super) request: Arc<str>,
     /// At least what it says; exactly, where that is more than the event of the call says.
     pub(super) cost: i64,
     /// What it says; not loaded for reports that stay with their event.
@@ -61,9 +63,9 @@ pub(super) struct ReportHalf {
 pub(super) struct Call {
     pub(super) agent: AgentId,
     /// As it is stored.
-    pub(super) stored: Option<Image>,
+    pub(super) stored: Option<Box<Image>>,
     pub(super) event: Option<EventHalf>,
-    pub(super) report: Option<ReportHalf>,
+    pub(super) report: Option<Box<ReportHalf>>,
     pub(super) touched: bool,
     /// Those of its sides, as they were when it was made or last renamed.
     names: Names,
@@ -82,22 +84,23 @@ pub(super) struct Image {
     pub(super) output: i64,
     pub(super) cost: i64,
     pub(super) latency: Option<i64>,
-    pub(super) event_id: Option<String>,
-    pub(super) request_id: Option<String>,
-    pub(super) lease_id: Option<String>,
+    pub(super) event_id: Option<Arc<str>>,
+    pub(super) request_id: Option<Arc<str>>,
+    pub(super) lease_id: Option<Arc<str>>,
     pub(super) extras: Extras,
 }
 
 /// The row of `fact_extras`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Extras {
-    pub(super) provider: Option<String>,
-    pub(super) model: Option<String>,
+    pub(super) provider: Option<Arc<str>>,
+    pub(super) model: Option<Arc<str>>,
     pub(super) event_cost: Option<i64>,
     pub(super) event_key: Option<i64>,
-    pub(super) report_lease: Option<String>,
-    pub(super) report_request: Option<String>,
-    pub(super) more: EventMore,
+    pub(super) report_lease: Option<Arc<str>>,
+    pub(super) report_request: Option<Arc<str>>,
+    /// Nothing where it says nothing more.
+    pub(super) more: Option<Box<EventMore>>,
 }
 
 /// More facts than that do not come to share a name; those beyond it find no partner.
@@ -126,7 +129,7 @@ pub(crate) struct Calls {
 pub(super) struct Missing {
     pub(super) names: Vec<Name>,
     /// Reports that leave their partner, by lease and request id; with the fact they are part of.
-    pub(super) reports: Vec<(usize, LeaseId, String)>,
+    pub(super) reports: Vec<(usize, LeaseId, Arc<str>)>,
 }
 
 impl Missing {
@@ -139,7 +142,7 @@ impl Missing {
 fn rank<'a>(event: &'a EventHalf, report: &'a ReportHalf) -> (bool, bool, &'a str, &'a str) {
     let proper = event.request.as_ref().unwrap_or(&event.id);
     let (other_lease, other_id) = (event.lease.as_ref() != Some(&report.lease), *proper != report.request);
-    (other_lease, other_id, report.lease.as_str(), event.id.as_str())
+    (other_lease, other_id, report.lease.as_str(), &event.id)
 }
 
 fn share_an_id(event: &EventHalf, report: &ReportHalf) -> bool {
@@ -149,9 +152,9 @@ fn share_an_id(event: &EventHalf, report: &ReportHalf) -> bool {
 impl Call {
     pub(super) fn new(
         agent: AgentId,
-        stored: Option<Image>,
+        stored: Option<Box<Image>>,
         event: Option<EventHalf>,
-        report: Option<ReportHalf>,
+        report: Option<Box<ReportHalf>>,
         touched: bool,
     ) -> Self {
         let mut call = Self { agent, stored, event, report, touched, names: Names::default() };
@@ -173,9 +176,9 @@ impl Call {
         let (event, report) = (self.event.as_ref(), self.report.as_ref());
         self.names = Names::new(
             self.agent,
-            event.map(|event| event.id.as_str()),
+            event.map(|event| &*event.id),
             event.and_then(|event| event.request.as_deref()),
-            report.map(|report| report.request.as_str()),
+            report.map(|report| &*report.request),
         );
     }
 }
@@ -274,7 +277,7 @@ impl Calls {
     }
 
     /// Reports that change their partner, or get one that needs to know more of them, and are not read yet.
-    fn unread(&self, at: usize, partner: usize) -> Vec<(usize, LeaseId, String)> {
+    fn unread(&self, at: usize, partner: usize) -> Vec<(usize, LeaseId, Arc<str>)> {
         let unread = |at: usize| {
             let report = self.all[at].report.as_ref().filter(|report| report.told.is_none())?;
             Some((at, report.lease.clone(), report.request.clone()))
@@ -323,7 +326,7 @@ impl Calls {
         }
     }
 
-    fn move_report(&mut self, report: Option<ReportHalf>, to: usize) {
+    fn move_report(&mut self, report: Option<Box<ReportHalf>>, to: usize) {
         self.all[to].report = report;
         self.rename(to);
     }

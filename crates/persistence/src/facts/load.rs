@@ -1,14 +1,14 @@
 //! Loading the facts that a batch touches.
 
-use std::collections::HashSet;
+use std::sync::Arc;
 
 use kernel::{AgentId, LeaseId};
 use ledger::{Book, Command};
 
 use super::calls::{Call, Calls, EventHalf, Extras, Image, Missing, ReportHalf, Told};
-use super::flag;
 use super::names::Name;
 use super::series::key_from_row;
+use super::{HashSet, flag};
 use crate::db::{Row, args, statements};
 use crate::rows::Rows;
 use crate::{EventMore, Extra, Item, StoreError, Work};
@@ -108,7 +108,7 @@ impl Work {
         }
         for row in self.tx.rows(&REPORTS_TOLD, args![rows.finish()]).await? {
             let (lease, request) = (row.text(0)?, row.text(1)?);
-            let at = reports.iter().find(|(_, l, r)| l.as_str() == lease && *r == request).map(|(at, ..)| *at);
+            let at = reports.iter().find(|(_, l, r)| l.as_str() == lease && **r == *request).map(|(at, ..)| *at);
             if let Some(report) = at.and_then(|at| calls.all[at].report.as_mut()) {
                 report.cost = row.int(2)?;
                 report.told = Some(told_from_report(&row)?);
@@ -137,11 +137,11 @@ impl Work {
 fn told_from_report(row: &Row) -> Result<Told, StoreError> {
     let received_at = row.time(7)?;
     Ok(Told {
-        owner: row.text(8)?,
-        project: row.opt_text(9)?.unwrap_or_default(),
+        owner: row.text(8)?.into(),
+        project: shared(row, 9)?.unwrap_or_default(),
         key: row.int(10)?,
-        provider: row.text(5)?,
-        model: row.text(4)?,
+        provider: row.text(5)?.into(),
+        model: row.text(4)?.into(),
         status: analytics::CallStatus::Completed,
         input: row.int(3)?,
         output: 0,
@@ -150,6 +150,10 @@ fn told_from_report(row: &Row) -> Result<Told, StoreError> {
         occurred_at: counted(row.time(6)?, received_at),
         received_at,
     })
+}
+
+fn shared(row: &Row, index: usize) -> Result<Option<Arc<str>>, StoreError> {
+    Ok(row.opt_text(index)?.map(Arc::from))
 }
 
 impl Calls {
@@ -176,17 +180,17 @@ fn image_from_row(row: &Row) -> Result<Image, StoreError> {
         output: row.int(6)?,
         cost: row.int(7)?,
         latency: row.opt_int(8)?,
-        event_id: row.opt_text(9)?,
-        request_id: row.opt_text(10)?,
-        lease_id: row.opt_text(11)?,
+        event_id: shared(row, 9)?,
+        request_id: shared(row, 10)?,
+        lease_id: shared(row, 11)?,
         extras: Extras {
-            provider: row.opt_text(19)?,
-            model: row.opt_text(20)?,
+            provider: shared(row, 19)?,
+            model: shared(row, 20)?,
             event_cost: row.opt_int(21)?,
             event_key: row.opt_int(22)?,
-            report_lease: row.opt_text(23)?,
-            report_request: row.opt_text(24)?,
-            more: EventMore {
+            report_lease: shared(row, 23)?,
+            report_request: shared(row, 24)?,
+            more: Some(Box::new(EventMore {
                 error_code: row.opt_text(25)?,
                 error_message: row.opt_text(26)?,
                 trace_id: row.opt_text(27)?,
@@ -194,7 +198,8 @@ fn image_from_row(row: &Row) -> Result<Image, StoreError> {
                 cached_tokens: row.opt_int(29)?,
                 reasoning_tokens: row.opt_int(30)?,
                 tags: row.opt_text(31)?,
-            },
+            }))
+            .filter(|more| **more != EventMore::default()),
         },
     })
 }
@@ -221,12 +226,12 @@ fn call_of(image: Image) -> Result<Call, StoreError> {
     let report = if is_report {
         let lease = extras.report_lease.as_ref().or(image.lease_id.as_ref()).ok_or_else(|| corrupt("lease"))?;
         let request = extras.report_request.as_ref().or(image.request_id.as_ref()).ok_or_else(|| corrupt("request"))?;
-        Some(ReportHalf {
-            lease: LeaseId::new(lease.clone()),
-            request: request.clone(),
+        Some(Box::new(ReportHalf {
+            lease: LeaseId::new(Arc::clone(lease)),
+            request: Arc::clone(request),
             cost: if is_event && extras.event_cost.is_none() { 0 } else { image.cost },
             told: (!is_event).then(|| told.clone()),
-        })
+        }))
     } else {
         None
     };
@@ -243,7 +248,7 @@ fn call_of(image: Image) -> Result<Call, StoreError> {
     } else {
         None
     };
-    Ok(Call::new(image.key.agent, Some(image), event, report, false))
+    Ok(Call::new(image.key.agent, Some(Box::new(image)), event, report, false))
 }
 
 /// What is stored under these names, as rows.

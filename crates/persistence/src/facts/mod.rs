@@ -51,6 +51,10 @@ use ledger::{Command, Spending};
 
 use crate::{Extra, Item};
 
+/// There are several of these lookups for each event. Seeded at random, like those of the standard library.
+type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
+type HashSet<K> = std::collections::HashSet<K, foldhash::fast::RandomState>;
+
 pub(crate) use calls::Calls;
 pub use check::{RollupCheck, WrongCell};
 pub use fold::{Fold, Folding};

@@ -1,11 +1,12 @@
 //! Facts of a batch: made, changed and written, with what they add to the roll-ups.
 
-use std::collections::HashSet;
+use std::sync::Arc;
 
 use analytics::{CallStatus, Folded};
-use kernel::Timestamp;
+use kernel::{LeaseId, ProjectId, Timestamp};
 use ledger::{Applied, Command, Lease, Outcome};
 
+use super::HashSet;
 use super::calls::{Call, Calls, EventHalf, Extras, Image, ReportHalf, Told};
 use super::cells::Cells;
 use super::flag;
@@ -64,28 +65,31 @@ pub(super) fn hot_statements() -> Vec<(&'static str, &'static crate::db::Sql)> {
 /// How a fact changes.
 struct Change {
     at: usize,
-    before: Option<Image>,
-    after: Option<Image>,
+    before: Option<Box<Image>>,
+    after: Option<Box<Image>>,
 }
 
 impl Work {
-    /// Makes facts of what the commands of a batch told, writes them, and brings roll-ups up to date. Returns which items
-    /// told of a call that nothing had told of before, by their place in the batch.
+    /// Makes facts of what the commands of a batch told, writes them, and brings roll-ups up to date. Returns of each
+    /// item whether it told of a call that nothing had told of before.
     pub(crate) async fn record(
         &mut self,
         items: &[Item],
         results: &[(usize, Applied)],
         checkout: &mut Checkout,
-    ) -> Result<HashSet<usize>, StoreError> {
+    ) -> Result<Vec<bool>, StoreError> {
         let mut calls = std::mem::take(&mut checkout.calls);
         let mut made: Vec<(usize, usize)> = Vec::new();
+        let mut news = vec![false; items.len()];
+        calls.all.reserve(results.len());
+        let mut words = Words::default();
         for (index, applied) in results {
-            if let Some(call) = new_call(&items[*index], applied, checkout, self.now)? {
+            if let Some(call) = new_call(&items[*index], applied, checkout, &mut words, self.now)? {
                 made.push((*index, calls.add(call)));
             }
         }
         if made.is_empty() {
-            return Ok(HashSet::new());
+            return Ok(news);
         }
         loop {
             let missing = calls.settle();
@@ -95,7 +99,10 @@ impl Work {
             self.load_missing(missing, &mut calls).await?;
         }
         self.write_calls(&calls).await?;
-        Ok(made.into_iter().filter(|(_, at)| !calls.all[*at].is_gone()).map(|(index, _)| index).collect())
+        for (index, at) in made {
+            news[index] = !calls.all[at].is_gone();
+        }
+        Ok(news)
     }
 
     async fn write_calls(&mut self, calls: &Calls) -> Result<(), StoreError> {
@@ -117,7 +124,7 @@ impl Work {
                 let id = call.stored.as_ref().map(|image| image.id).or_else(|| numbers.next());
                 let id = id.ok_or_else(|| StoreError::Corrupt("the numbers of facts have run out".to_owned()))?;
                 let key = keys.next().ok_or_else(|| StoreError::Corrupt(format!("fact {id} has no series")))?;
-                Some(image_of(call, id, key)?)
+                Some(Box::new(image_of(call, id, key)?))
             };
             let before = call.stored.clone();
             if before != after {
@@ -131,9 +138,9 @@ impl Work {
         let mut cells = Cells::default();
         let mut noted = Noted::default();
         for Change { before, after, .. } in &changes {
-            cells.change(before.as_ref(), after.as_ref(), &folded);
+            cells.change(before.as_deref(), after.as_deref(), &folded);
             if let Some(before) = before.as_ref().filter(|image| image.id <= sketching) {
-                noted.change(before, after.as_ref());
+                noted.change(before, after.as_deref());
             }
         }
         self.write_cells(cells).await?;
@@ -183,7 +190,7 @@ impl Work {
         let mut gone: Vec<(Name, i64)> = Vec::new();
         for change in changes {
             let call = &calls.all[change.at];
-            let before = change.before.as_ref().map_or_else(Names::default, names_of);
+            let before = change.before.as_deref().map_or_else(Names::default, names_of);
             let after = if change.after.is_some() { *call.names() } else { Names::default() };
             if let Some(image) = &change.before {
                 gone.extend(before.iter().filter(|name| !after.contains(*name)).map(|name| (name, image.id)));
@@ -238,12 +245,33 @@ fn names_of(image: &Image) -> Names {
     Names::new(image.key.agent, event, request, report)
 }
 
+/// Names of providers and models: a batch has the same ones again and again.
+#[derive(Default)]
+struct Words(HashSet<Arc<str>>);
+
+impl Words {
+    fn shared(&mut self, word: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(word) {
+            return Arc::clone(known);
+        }
+        let new: Arc<str> = word.into();
+        self.0.insert(Arc::clone(&new));
+        new
+    }
+}
+
 /// What the command told that was not known.
-fn new_call(item: &Item, applied: &Applied, checkout: &Checkout, now: Timestamp) -> Result<Option<Call>, StoreError> {
+fn new_call(
+    item: &Item,
+    applied: &Applied,
+    checkout: &Checkout,
+    words: &mut Words,
+    now: Timestamp,
+) -> Result<Option<Call>, StoreError> {
+    let shared = |project: &Option<ProjectId>| project.as_ref().map(ProjectId::shared).unwrap_or_default();
     let of_lease = |lease: &Lease| {
         let key = checkout.terms.get(&lease.id).map_or(0, |terms| terms.provider_key.0);
-        let project = lease.project.as_ref().map_or_else(String::new, |project| project.as_str().to_owned());
-        (lease.owner.as_str().to_owned(), project, key)
+        (lease.owner.shared(), shared(&lease.project), key)
     };
     let call = |agent, event, report| Call::new(agent, None, event, report, true);
     match (&item.command, &applied.outcome) {
@@ -253,18 +281,15 @@ fn new_call(item: &Item, applied: &Applied, checkout: &Checkout, now: Timestamp)
             };
             let (owner, project, key) = match (lease, checkout.book.agents.get(agent)) {
                 (Some(lease), _) => of_lease(lease),
-                (None, Some(book)) => {
-                    let project = book.project.as_ref().map_or_else(String::new, |p| p.as_str().to_owned());
-                    (book.owner.as_str().to_owned(), project, 0)
-                }
+                (None, Some(book)) => (book.owner.shared(), shared(&book.project), 0),
                 (None, None) => return Err(StoreError::Corrupt("an event was counted for nobody".to_owned())),
             };
             let told = Told {
                 owner,
                 project,
                 key: facts.provider_key.map_or(key, |key| key.0),
-                provider: facts.provider.clone(),
-                model: facts.model.clone(),
+                provider: words.shared(&facts.provider),
+                model: words.shared(&facts.model),
                 status: facts.status,
                 input: facts.input_tokens,
                 output: facts.output_tokens,
@@ -274,11 +299,11 @@ fn new_call(item: &Item, applied: &Applied, checkout: &Checkout, now: Timestamp)
                 received_at: now,
             };
             let event = EventHalf {
-                id: spending.id.clone(),
-                request: facts.request_id.clone().filter(|request| *request != spending.id),
+                id: spending.id.as_str().into(),
+                request: facts.request_id.as_deref().filter(|request| *request != spending.id).map(Arc::from),
                 lease: lease.as_ref().map(|lease| lease.id.clone()),
                 told,
-                more: facts.more.as_deref().cloned().unwrap_or_else(EventMore::default),
+                more: facts.more.clone().filter(|more| **more != EventMore::default()),
             };
             Ok(Some(call(*agent, Some(event), None)))
         }
@@ -291,8 +316,8 @@ fn new_call(item: &Item, applied: &Applied, checkout: &Checkout, now: Timestamp)
                 owner,
                 project,
                 key,
-                provider: facts.provider.clone(),
-                model: facts.model.clone(),
+                provider: words.shared(&facts.provider),
+                model: words.shared(&facts.model),
                 status: CallStatus::Completed,
                 input: facts.tokens,
                 output: 0,
@@ -301,9 +326,9 @@ fn new_call(item: &Item, applied: &Applied, checkout: &Checkout, now: Timestamp)
                 occurred_at: counted(spending.occurred_at, now),
                 received_at: now,
             };
-            let request = spending.id.clone();
+            let request = spending.id.as_str().into();
             let report = ReportHalf { lease: lease.id.clone(), request, cost: told.cost, told: Some(told) };
-            Ok(Some(call(lease.agent, None, Some(report))))
+            Ok(Some(call(lease.agent, None, Some(Box::new(report)))))
         }
         _ => Ok(None),
     }
@@ -327,11 +352,11 @@ fn key_of(call: &Call) -> Option<SeriesKey> {
     let (told, whose) = told_of(call)?;
     Some(SeriesKey {
         agent: call.agent,
-        owner: whose.owner.clone(),
-        project: whose.project.clone(),
-        provider: told.provider.clone(),
+        owner: Arc::clone(&whose.owner),
+        project: Arc::clone(&whose.project),
+        provider: Arc::clone(&told.provider),
         key: if told.key == 0 { whose.key } else { told.key },
-        model: told.model.clone(),
+        model: Arc::clone(&told.model),
         status: told.status,
     })
 }
@@ -339,7 +364,7 @@ fn key_of(call: &Call) -> Option<SeriesKey> {
 fn image_of(call: &Call, id: i64, (key, series): (SeriesKey, Series)) -> Result<Image, StoreError> {
     let (told, _) = told_of(call).ok_or_else(|| StoreError::Corrupt(format!("fact {id} has no side")))?;
     let Series { no, renamed } = series;
-    let (event, report) = (call.event.as_ref(), call.report.as_ref());
+    let (event, report) = (call.event.as_ref(), call.report.as_deref());
     let reported = report.map_or(0, |report| report.cost);
     let received = [event.map(|e| &e.told), report.and_then(|r| r.told.as_ref())];
     let received = received.into_iter().flatten().map(|told| told.received_at).min();
@@ -355,17 +380,17 @@ fn image_of(call: &Call, id: i64, (key, series): (SeriesKey, Series)) -> Result<
     let request = event.and_then(|event| event.request.as_ref()).or(report.map(|report| &report.request));
     let both = event.zip(report);
     let extras = Extras {
-        provider: renamed.then(|| told.provider.clone()),
-        model: renamed.then(|| told.model.clone()),
+        provider: renamed.then(|| Arc::clone(&told.provider)),
+        model: renamed.then(|| Arc::clone(&told.model)),
         event_cost: both.filter(|(event, _)| event.told.cost < reported).map(|(event, _)| event.told.cost),
         event_key: both.filter(|(event, _)| event.lease.is_none()).map(|(event, _)| event.told.key),
         report_lease: both
             .filter(|(event, report)| event.lease.as_ref() != Some(&report.lease))
-            .map(|(_, report)| report.lease.as_str().to_owned()),
+            .map(|(_, report)| report.lease.shared()),
         report_request: both
             .filter(|(_, report)| request != Some(&report.request))
-            .map(|(_, report)| report.request.clone()),
-        more: event.map(|event| event.more.clone()).unwrap_or_default(),
+            .map(|(_, report)| Arc::clone(&report.request)),
+        more: event.and_then(|event| event.more.clone()),
     };
     Ok(Image {
         id,
@@ -380,7 +405,7 @@ fn image_of(call: &Call, id: i64, (key, series): (SeriesKey, Series)) -> Result<
         latency: told.latency,
         event_id: event.map(|event| event.id.clone()),
         request_id: request.cloned(),
-        lease_id: lease.map(|lease| lease.as_str().to_owned()),
+        lease_id: lease.map(LeaseId::shared),
         extras,
     })
 }
@@ -402,7 +427,8 @@ fn fact_row(rows: &mut Rows, image: &Image) {
 }
 
 fn extras_row(rows: &mut Rows, id: i64, extras: &Extras) {
-    let more = &extras.more;
+    let none = EventMore::default();
+    let more = extras.more.as_deref().unwrap_or(&none);
     rows.row()
         .int(id)
         .opt_text(extras.provider.as_deref())

@@ -1,11 +1,11 @@
 //! The dimension of facts: looked up once, and remembered for ever, because its rows never change.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use analytics::CallStatus;
 use kernel::AgentId;
 
+use super::{HashMap, HashSet};
 use crate::db::{Row, args, statements};
 use crate::rows::Rows;
 use crate::{StoreError, Work};
@@ -14,13 +14,13 @@ use crate::{StoreError, Work};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct SeriesKey {
     pub(crate) agent: AgentId,
-    pub(crate) owner: String,
+    pub(crate) owner: Arc<str>,
     /// Empty without one.
-    pub(crate) project: String,
-    pub(crate) provider: String,
+    pub(crate) project: Arc<str>,
+    pub(crate) provider: Arc<str>,
     /// 0 where it is not known.
     pub(crate) key: i64,
-    pub(crate) model: String,
+    pub(crate) model: Arc<str>,
     pub(crate) status: CallStatus,
 }
 
@@ -97,11 +97,11 @@ pub(super) fn key_from_row(row: &Row, at: usize) -> Result<SeriesKey, StoreError
     let status = CallStatus::parse(&row.text(at + 6)?);
     Ok(SeriesKey {
         agent: AgentId(row.int(at)?),
-        owner: row.text(at + 1)?,
-        project: row.text(at + 2)?,
-        provider: row.text(at + 3)?,
+        owner: row.text(at + 1)?.into(),
+        project: row.text(at + 2)?.into(),
+        provider: row.text(at + 3)?.into(),
         key: row.int(at + 4)?,
-        model: row.text(at + 5)?,
+        model: row.text(at + 5)?.into(),
         status: status.ok_or_else(|| StoreError::Corrupt("a series has an unreadable status".to_owned()))?,
     })
 }
@@ -121,7 +121,7 @@ impl Work {
 
     async fn missing_series(&mut self, missing: HashSet<&SeriesKey>) -> Result<HashMap<SeriesKey, Series>, StoreError> {
         if missing.is_empty() {
-            return Ok(HashMap::new());
+            return Ok(HashMap::default());
         }
         let stored = self.stored_series(missing.iter().copied()).await?;
         let fresh: Vec<SeriesKey> = missing.into_iter().filter(|key| !stored.contains_key(*key)).cloned().collect();
@@ -158,21 +158,22 @@ impl Work {
         for agent in &agents {
             rows.row().int(agent.0);
         }
-        let mut providers: HashMap<AgentId, HashSet<String>> = HashMap::new();
-        let mut models: HashMap<AgentId, HashSet<String>> = HashMap::new();
+        let mut providers: HashMap<AgentId, HashSet<Arc<str>>> = HashMap::default();
+        let mut models: HashMap<AgentId, HashSet<Arc<str>>> = HashMap::default();
         for row in self.tx.rows(&NAMES, args![rows.finish()]).await? {
             let agent = AgentId(row.int(0)?);
-            providers.entry(agent).or_default().insert(row.text(1)?);
-            models.entry(agent).or_default().insert(row.text(2)?);
+            providers.entry(agent).or_default().insert(row.text(1)?.into());
+            models.entry(agent).or_default().insert(row.text(2)?.into());
         }
-        let fit = |names: &mut HashMap<AgentId, HashSet<String>>, agent: AgentId, name: &mut String, most: usize| {
-            let known = names.entry(agent).or_default();
-            if known.len() < most {
-                known.insert(name.clone());
-            } else if !known.contains(name) {
-                OTHER.clone_into(name);
-            }
-        };
+        let fit =
+            |names: &mut HashMap<AgentId, HashSet<Arc<str>>>, agent: AgentId, name: &mut Arc<str>, most: usize| {
+                let known = names.entry(agent).or_default();
+                if known.len() < most {
+                    known.insert(name.clone());
+                } else if !known.contains(name) {
+                    *name = OTHER.into();
+                }
+            };
         let mut named = Vec::with_capacity(fresh.len());
         for asked in fresh {
             let mut key = asked.clone();

@@ -35,19 +35,35 @@ pub(super) const LEVELS: [Level; 3] = [Level::Hour, Level::Day, Level::Month];
 pub(super) struct SketchDeltas(BTreeMap<(Level, Timestamp, i64), (Sketch, Sketch)>);
 
 impl SketchDeltas {
+    /// Adds to the sketches of hours.
     pub(super) fn add(&mut self, series: i64, at: Timestamp, cost: i64, latency: Option<i64>, times: i64) {
-        for level in LEVELS {
-            let (costs, latencies) = self.0.entry((level, level.floor(at), series)).or_default();
-            costs.add(cost, times);
-            if let Some(latency) = latency {
-                latencies.add(latency, times);
+        let (costs, latencies) = self.0.entry((Level::Hour, Level::Hour.floor(at), series)).or_default();
+        costs.add(cost, times);
+        if let Some(latency) = latency {
+            latencies.add(latency, times);
+        }
+    }
+
+    /// Adds what was added to hours to days and months: once for each sketch, not for each fact.
+    pub(super) fn sum_up(&mut self) {
+        let mut sums: BTreeMap<(Level, Timestamp, i64), (Sketch, Sketch)> = BTreeMap::new();
+        for ((_, start, series), (costs, latencies)) in &self.0 {
+            for level in LEVELS.into_iter().filter(|level| *level != Level::Hour) {
+                let sum = sums.entry((level, level.floor(*start), *series)).or_default();
+                sum.0.merge(costs);
+                sum.1.merge(latencies);
             }
         }
+        self.0.append(&mut sums);
     }
 }
 
-/// So many facts, or changes of facts, are taken over in one step: the more, the less often a sketch is written.
-const STEP: usize = 50_000;
+/// So many facts are taken over in one step: the more, the less often a sketch is written.
+const STEP: usize = 400_000;
+/// So many facts are read at once.
+const READ: usize = 20_000;
+/// So many changes of facts are taken over in one step.
+const CHANGED: usize = 50_000;
 
 statements! {
     SEEN = "SELECT k.fact, k.step, r.sketching_fact FROM sketch_head AS k CROSS JOIN rollup_head AS r \
@@ -128,28 +144,32 @@ impl Store {
         let (fact, step, announced) = (seen.int(0)?, seen.int(1)?, seen.int(2)?);
         let mut deltas = SketchDeltas::default();
         let mut taken = Rows::new();
-        for row in tx.rows(&CHANGES, args![STEP as i64]).await? {
+        for row in tx.rows(&CHANGES, args![CHANGED as i64]).await? {
             taken.row().int(row.int(0)?);
             if row.int(1)? <= fact {
                 deltas.add(row.int(2)?, row.time(3)?, row.int(4)?, row.opt_int(5)?, row.int(6)?);
             }
         }
+        let (mut reached, mut count) = (fact, 0);
         // A change of a fact that is read here must be among those that are taken with it
-        let mut more = taken.len() == STEP;
-        let mut reached = fact;
-        if !more && fact < announced {
-            let rows = tx.rows(&FACTS, args![fact, announced, STEP as i64]).await?;
-            more = rows.len() == STEP;
+        let all_changes = taken.len() < CHANGED;
+        while all_changes && reached < announced && count < STEP {
+            let rows = tx.rows(&FACTS, args![reached, announced, READ as i64]).await?;
+            count += rows.len();
             for row in &rows {
                 reached = row.int(0)?;
                 deltas.add(row.int(1)?, row.time(2)?, row.int(3)?, row.opt_int(4)?, 1);
             }
-            // Numbers that were given back, or whose facts went to others, have nothing
-            reached = if more { reached } else { announced };
+            if rows.len() < READ {
+                // Numbers that were given back, or whose facts went to others, have nothing
+                reached = announced;
+            }
         }
+        let more = !all_changes || reached < announced;
         if reached == fact && taken.is_empty() {
             return Ok(None);
         }
+        deltas.sum_up();
         deltas.join_stored(&mut tx).await?;
         Ok(Some(SketchStep { step, reached, sketches: deltas, taken, more }))
     }

@@ -4,6 +4,7 @@
 //! last, behind the lock of the heads, so that no two batches wait for each other's and none waits for long.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use analytics::{CallStatus, Level};
 use kernel::{AgentId, Timestamp};
@@ -44,7 +45,7 @@ impl Sum {
 }
 
 /// What a unit of work adds to the sums over all agents, by level, time, provider, model and outcome.
-pub(crate) type OverallSums = BTreeMap<(i64, Timestamp, String, String, CallStatus), Sum>;
+pub(crate) type OverallSums = BTreeMap<(i64, Timestamp, Arc<str>, Arc<str>, CallStatus), Sum>;
 
 /// What it adds to those that tell owners apart.
 pub(crate) type OwnerSums = BTreeMap<(Level, Timestamp, Names), Sum>;
@@ -52,22 +53,22 @@ pub(crate) type OwnerSums = BTreeMap<(Level, Timestamp, Names), Sum>;
 /// What a series has beside its agent, in the order of the table's key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Names {
-    owner: String,
-    project: String,
+    owner: Arc<str>,
+    project: Arc<str>,
     provider_key: i64,
-    provider: String,
-    model: String,
+    provider: Arc<str>,
+    model: Arc<str>,
     status: CallStatus,
 }
 
 impl Names {
     fn of(key: &SeriesKey) -> Self {
         Self {
-            owner: key.owner.clone(),
-            project: key.project.clone(),
+            owner: Arc::clone(&key.owner),
+            project: Arc::clone(&key.project),
             provider_key: key.key,
-            provider: key.provider.clone(),
-            model: key.model.clone(),
+            provider: Arc::clone(&key.provider),
+            model: Arc::clone(&key.model),
             status: key.status,
         }
     }
@@ -123,7 +124,7 @@ impl Work {
                 self.owners.entry((*level, *start, Names::of(key))).or_default().add(delta);
             }
             for (level, start) in [(level.number(), *start)].into_iter().chain(so_far(*level, *start)) {
-                let overall = (level, start, key.provider.clone(), key.model.clone(), key.status);
+                let overall = (level, start, Arc::clone(&key.provider), Arc::clone(&key.model), key.status);
                 self.overall.entry(overall).or_default().add(delta);
                 agents.entry((level, start, key.agent, key.status)).or_default().add(delta);
             }

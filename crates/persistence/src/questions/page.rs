@@ -83,12 +83,15 @@ impl Inquiry {
         let mut groups: Vec<Group> = Vec::new();
         // Without dimensions a bucket is one group
         let mut step = if by.is_empty() { limit.saturating_add(1) } else { 1 };
-        let (mut seen, first) = (0, next);
+        let first = next;
+        // How many groups there were in how much time
+        let (mut seen, mut covered) = (0, 0);
         while next < buckets.len() && groups.len() <= limit {
             let end = buckets.len().min(next.saturating_add(step));
             let ranges: Vec<_> = buckets[next..end].iter().map(|bucket| (bucket.from, bucket.to)).collect();
             let found = self.sums(filter, by, &ranges).await?;
-            seen += found.len();
+            seen += found.len() as i64;
+            covered += ranges.iter().map(|(from, to)| to.since(*from)).sum::<i64>();
             for mut group in found {
                 group.bucket += next;
                 let place = (buckets[group.bucket].start, group.key.as_slice());
@@ -97,10 +100,11 @@ impl Inquiry {
                 }
             }
             next = end;
-            // As many buckets more as the ones so far say are needed, but not many times as many at once
+            // As many buckets more as the time so far says are needed, but not many times as many at once. The first one may be
+            // the last seconds of a day
             let missing = limit.saturating_add(1).saturating_sub(groups.len());
-            let so_far = next - first;
-            step = if seen == 0 { so_far * 4 } else { (missing * so_far).div_ceil(seen).clamp(1, so_far * 4) };
+            let length = buckets.get(next).map_or(1, |bucket| bucket.to.since(bucket.from).max(1));
+            step = needed(missing, seen, covered, length).clamp(1, (next - first) * 4);
         }
         let more = groups.len() > limit;
         groups.truncate(limit);
@@ -108,11 +112,27 @@ impl Inquiry {
     }
 }
 
+/// How many buckets of this length have so many groups more, if so many were seen in the time that was covered.
+fn needed(missing: usize, seen: i64, covered: i64, length: i64) -> usize {
+    let [missing, seen, covered, length] =
+        [i64::try_from(missing).unwrap_or(i64::MAX), seen, covered, length].map(i128::from);
+    let needed = (missing * covered).checked_div(seen * length).map_or(i128::MAX, |buckets| buckets + 1);
+    usize::try_from(needed).unwrap_or(usize::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use kernel::Timestamp;
 
-    use super::{GroupCursor, Key};
+    use super::{GroupCursor, Key, needed};
+
+    #[test]
+    fn the_end_of_a_day_says_how_much_a_whole_one_has() {
+        const DAY: i64 = 86_400_000;
+        assert_eq!(needed(991, 10, 30_000, DAY), 1, "thirty seconds of a day had ten");
+        assert_eq!(needed(990, 10, DAY, DAY), 100);
+        assert_eq!(needed(990, 0, DAY, DAY), usize::MAX, "nothing is known");
+    }
 
     #[test]
     fn a_cursor_is_read_as_it_was_written_and_nothing_else_is_one() {

@@ -1,17 +1,18 @@
+use std::sync::Arc;
+
 use analytics::CallStatus;
 use kernel::{AgentId, LeaseId, Timestamp};
 use proptest::prelude::*;
 
 use super::{Call, Calls, EventHalf, ReportHalf, Told};
-use crate::EventMore;
 
 fn told(cost: i64) -> Told {
     Told {
-        owner: String::new(),
-        project: String::new(),
+        owner: "".into(),
+        project: "".into(),
         key: 0,
-        provider: "openai".to_owned(),
-        model: "m".to_owned(),
+        provider: "openai".into(),
+        model: "m".into(),
         status: CallStatus::Completed,
         input: 0,
         output: 0,
@@ -29,8 +30,8 @@ enum Side {
     Report(u8, u8),
 }
 
-fn name(n: u8) -> String {
-    format!("id{n}")
+fn name(n: u8) -> Arc<str> {
+    format!("id{n}").into()
 }
 
 fn lease(n: u8) -> LeaseId {
@@ -42,13 +43,12 @@ fn call(side: &Side) -> Call {
     match side {
         Side::Event(id, request, of) => {
             let request = request.map(name).filter(|request| *request != name(*id));
-            let event =
-                EventHalf { id: name(*id), request, lease: of.map(lease), told: told(1), more: EventMore::default() };
+            let event = EventHalf { id: name(*id), request, lease: of.map(lease), told: told(1), more: None };
             call(Some(event), None)
         }
         Side::Report(id, of) => {
             let report = ReportHalf { lease: lease(*of), request: name(*id), cost: 1, told: Some(told(1)) };
-            call(None, Some(report))
+            call(None, Some(Box::new(report)))
         }
     }
 }

@@ -43,6 +43,7 @@ const STEPS: &[Step] = steps! {
     14 "0014_sketch_changes";
     15 "0015_rollup_owners";
     16 "0016_facts_by_slot";
+    17 "0017_owner_stretches";
 };
 
 /// The steps in one dialect. Each runs in a transaction; sqlx keeps their checksums and, on PostgreSQL, takes an

@@ -7,7 +7,7 @@ use analytics::Level;
 use kernel::Timestamp;
 
 use super::check::{RollupCheck, WrongCell};
-use super::{DAY_SO_FAR, MONTH_SO_FAR};
+use super::{DAY_SO_FAR, MONTH_SO_FAR, STRETCHES, Stretch};
 use crate::StoreError;
 use crate::balance::exact;
 use crate::db::{Row, Tx, args};
@@ -42,12 +42,15 @@ enum Kept {
     Whole(Level),
     /// Of the whole stretch that is compared, over cells of this level.
     SoFar(Level, i64),
+    /// Of several cells each.
+    Of(Stretch),
 }
 
 impl Kept {
     const fn of(self) -> Level {
         match self {
             Self::Whole(level) | Self::SoFar(level, _) => level,
+            Self::Of(stretch) => stretch.of,
         }
     }
 
@@ -55,14 +58,16 @@ impl Kept {
         match self {
             Self::Whole(level) => level.number(),
             Self::SoFar(_, number) => number,
+            Self::Of(stretch) => stretch.number,
         }
     }
 
     /// The beginning of the row that a cell `r` is part of.
-    const fn start(self) -> &'static str {
+    fn start(self) -> String {
         match self {
-            Self::Whole(_) => "r.bucket_start",
-            Self::SoFar(..) => "CAST($1 AS BIGINT)",
+            Self::Whole(_) => "r.bucket_start".to_owned(),
+            Self::SoFar(..) => "CAST($1 AS BIGINT)".to_owned(),
+            Self::Of(Stretch { length, .. }) => format!("(r.bucket_start / {length}) * {length}"),
         }
     }
 }
@@ -77,12 +82,13 @@ impl Sums {
         match kept {
             Kept::Whole(_) => true,
             Kept::SoFar(..) => self.live,
+            Kept::Of(_) => !self.live,
         }
     }
 
     /// Where such rows end, of a stretch that ends at `to`.
     fn until(&self, kept: Kept, to: Timestamp, hours_until: Timestamp) -> Timestamp {
-        if matches!(kept, Kept::Whole(Level::Quarter)) && !self.live { to.min(hours_until) } else { to }
+        if kept.of() == Level::Quarter && !self.live { to.min(hours_until) } else { to }
     }
 
     /// What is stored, and what the cells add up to.
@@ -101,14 +107,18 @@ impl Sums {
         [stored, format!("SELECT {}, {SUMMED}{} {}", kept.start(), texts("s"), self.over_cells(kept))]
     }
 
-    /// Makes them anew.
+    /// Takes them away, and makes them anew or adds to them.
     fn repairs(&self, kept: Kept) -> [String; 2] {
         let (table, names, number) = (self.table, self.names.join(", "), kept.number());
         [
             format!("DELETE FROM {table} WHERE level = {number} AND bucket_start >= $1 AND bucket_start < $2"),
             format!(
                 "INSERT INTO {table} (level, bucket_start, requests, input_tokens, output_tokens, usd, nanos, {names}) \
-                 SELECT {number}, {}, {SUMMED}, {} {}",
+                 SELECT {number}, {}, {SUMMED}, {} {} ON CONFLICT (level, bucket_start, {names}) DO UPDATE SET \
+                 requests = {table}.requests + excluded.requests, \
+                 input_tokens = {table}.input_tokens + excluded.input_tokens, \
+                 output_tokens = {table}.output_tokens + excluded.output_tokens, \
+                 usd = {table}.usd + excluded.usd, nanos = {table}.nanos + excluded.nanos",
                 kept.start(),
                 self.of_series(),
                 self.over_cells(kept)
@@ -121,7 +131,10 @@ impl Sums {
     }
 
     fn over_cells(&self, kept: Kept) -> String {
-        let time = if matches!(kept, Kept::Whole(_)) { "r.bucket_start, " } else { "" };
+        let time = match kept {
+            Kept::SoFar(..) => String::new(),
+            Kept::Whole(_) | Kept::Of(_) => kept.start() + ", ",
+        };
         format!(
             "FROM rollups AS r JOIN series AS s ON s.no = r.series_no \
              WHERE r.level = {} AND r.bucket_start >= $1 AND r.bucket_start < $2 GROUP BY {time}{}",
@@ -149,12 +162,16 @@ const SUMMED: &str = "CAST(SUM(r.requests) AS BIGINT), CAST(SUM(r.input_tokens) 
     CAST(SUM(r.cost % 1000000000) AS BIGINT)";
 
 /// Makes the sums of cells that have just been made, of a level in `from..to`, and those of the quarters of a new hour that
-/// are not written with every batch.
+/// are not written with every batch, and adds them to the stretches they lie in.
 pub(super) async fn make_sums(tx: &mut Tx, level: Level, (from, to): (Timestamp, Timestamp)) -> Result<(), StoreError> {
     for sums in &ALL {
-        let quarters = (level == Level::Hour && !sums.live).then_some(Level::Quarter);
-        for level in quarters.into_iter().chain([level]) {
-            let [_, insert] = sums.repairs(Kept::Whole(level));
+        let mut made = vec![Kept::Whole(level)];
+        if level == Level::Hour {
+            made.push(Kept::Whole(Level::Quarter));
+            made.extend(STRETCHES.map(Kept::Of));
+        }
+        for kept in made.into_iter().filter(|kept| kept.of() == level || !sums.live).filter(|kept| sums.keeps(*kept)) {
+            let [_, insert] = sums.repairs(kept);
             tx.rows_of(Arc::from(insert), args![from, to]).await?;
         }
     }
@@ -174,7 +191,10 @@ pub(super) async fn compare_sums(
     let mut all = vec![Kept::Whole(level)];
     // Days are looked at one by one first; of a month as far as it is, with the month
     match (level, Level::Day.end(from) == to) {
-        (Level::Hour, true) => all.push(Kept::SoFar(Level::Hour, DAY_SO_FAR)),
+        (Level::Hour, true) => {
+            all.push(Kept::SoFar(Level::Hour, DAY_SO_FAR));
+            all.extend(STRETCHES.map(Kept::Of));
+        }
         (Level::Month, false) => all.push(Kept::SoFar(Level::Day, MONTH_SO_FAR)),
         _ => {}
     }

@@ -107,6 +107,32 @@ pub(crate) fn so_far(level: Level, start: Timestamp) -> Option<(i64, Timestamp)>
     }
 }
 
+/// Sums of owners over several cells at once, as far as hours are folded: days of zones that are not whole hours from UTC
+/// are made of such.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stretch {
+    /// Their level.
+    pub(crate) number: i64,
+    /// How long they are, milliseconds.
+    pub(crate) length: i64,
+    /// The cells they are made of.
+    pub(crate) of: Level,
+}
+
+/// From long to short.
+pub(crate) const STRETCHES: [Stretch; 3] = [
+    Stretch { number: 23, length: 12 * 3_600_000, of: Level::Hour },
+    Stretch { number: 22, length: 3 * 3_600_000, of: Level::Hour },
+    Stretch { number: 21, length: 2 * 900_000, of: Level::Quarter },
+];
+
+impl Stretch {
+    /// The beginning of the one that `at` lies in.
+    pub(crate) fn floor(&self, at: Timestamp) -> Timestamp {
+        Timestamp::from_millis(at.millis() - at.millis().rem_euclid(self.length))
+    }
+}
+
 /// Bits of `facts.flags`.
 pub mod flag {
     /// An event told of the call.

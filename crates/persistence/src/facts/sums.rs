@@ -11,7 +11,7 @@ use kernel::{AgentId, Timestamp};
 
 use super::cells::{Cells, Delta};
 use super::series::{SeriesKey, key_from_row};
-use super::so_far;
+use super::{STRETCHES, so_far};
 use crate::db::{args, statements};
 use crate::rows::Rows;
 use crate::{StoreError, Work};
@@ -48,7 +48,7 @@ impl Sum {
 pub(crate) type OverallSums = BTreeMap<(i64, Timestamp, Arc<str>, Arc<str>, CallStatus), Sum>;
 
 /// What it adds to those that tell owners apart.
-pub(crate) type OwnerSums = BTreeMap<(Level, Timestamp, Names), Sum>;
+pub(crate) type OwnerSums = BTreeMap<(i64, Timestamp, Names), Sum>;
 
 /// What a series has beside its agent, in the order of the table's key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -121,7 +121,12 @@ impl Work {
             // Live traffic, which is in quarters of hours that are not folded, has nothing to do with these
             let hour = (Level::Hour, Level::Hour.floor(*start), *series);
             if *level > Level::Quarter || cells.deltas.contains_key(&hour) {
-                self.owners.entry((*level, *start, Names::of(key))).or_default().add(delta);
+                let whole = (level.number(), *start);
+                let parts = STRETCHES.iter().filter(|stretch| stretch.of == *level);
+                let parts = parts.map(|stretch| (stretch.number, stretch.floor(*start)));
+                for (level, start) in [whole].into_iter().chain(parts) {
+                    self.owners.entry((level, start, Names::of(key))).or_default().add(delta);
+                }
             }
             for (level, start) in [(level.number(), *start)].into_iter().chain(so_far(*level, *start)) {
                 let overall = (level, start, Arc::clone(&key.provider), Arc::clone(&key.model), key.status);
@@ -152,7 +157,7 @@ impl Work {
         let mut rows = Rows::new();
         for ((level, start, names), sum) in std::mem::take(&mut self.owners) {
             if !sum.is_nothing() {
-                let row = rows.row().int(level.number()).int(start.millis()).text(&names.owner).text(&names.project);
+                let row = rows.row().int(level).int(start.millis()).text(&names.owner).text(&names.project);
                 let row = row.int(names.provider_key).text(&names.provider).text(&names.model);
                 sum.cells(row.text(names.status.as_str()));
             }

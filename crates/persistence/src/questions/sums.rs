@@ -11,7 +11,7 @@ use super::{Inquiry, QuestionFilter, column};
 use crate::StoreError;
 use crate::balance::exact;
 use crate::db::{Backend, Row, Value};
-use crate::facts::so_far;
+use crate::facts::{STRETCHES, so_far};
 use crate::listing::Visibility;
 
 /// The value of a dimension; nothing comes before numbers, numbers before texts.
@@ -76,7 +76,8 @@ impl Inquiry {
         let in_kept = |(_, piece): &Numbered| kept.is_some_and(|sums| sums.have(piece, hours_until));
         let (shorter, cells): (Vec<_>, Vec<_>) = cells.into_iter().partition(in_kept);
         let so_far = kept.is_some_and(Sums::have_so_far);
-        let shorter = shorter.iter().map(|piece| if so_far { self.so_far(piece) } else { stretch(piece) });
+        let shorter =
+            shorter.iter().flat_map(|piece| if so_far { vec![self.so_far(piece)] } else { long_stretches(piece) });
         let cells = cells.iter().map(stretch);
         let now = self.now.millis();
         let (later, facts): (Vec<[i64; 4]>, Vec<[i64; 4]>) =
@@ -124,6 +125,26 @@ impl Inquiry {
     ) -> Result<Measures, StoreError> {
         Ok(self.sums(filter, &[], &[range]).await?.into_iter().map(|group| group.measures).sum())
     }
+}
+
+/// A piece of the sums of owners in numbers: in stretches as long as they lie in it.
+fn long_stretches(piece: &Numbered) -> Vec<[i64; 4]> {
+    let whole = stretch(piece);
+    let Piece::Cells { level, .. } = piece.1 else { return vec![whole] };
+    let mut parts = vec![whole];
+    for longer in STRETCHES.iter().filter(|longer| longer.of == level) {
+        let split = |part: [i64; 4]| {
+            let [bucket, what, from, to] = part;
+            let (first, end) = (from + (-from).rem_euclid(longer.length), to - to.rem_euclid(longer.length));
+            if what != level.number() || first >= end {
+                return vec![part];
+            }
+            let before = [bucket, what, from, first];
+            vec![before, [bucket, longer.number, first, end], [bucket, what, end, to]]
+        };
+        parts = parts.into_iter().flat_map(split).filter(|[_, _, from, to]| from < to).collect();
+    }
+    parts
 }
 
 fn add(groups: &mut BTreeMap<(usize, Vec<Key>), Measures>, row: &Row, by: &[Dimension]) -> Result<(), StoreError> {
@@ -380,4 +401,42 @@ pub(super) fn questions(filter: &QuestionFilter) -> Vec<(&'static str, Arc<str>)
         ("sums over facts", question(Backend::Sqlite, Of::Facts, filter, &by, &[stretch(&(0, facts))]).0),
         ("sums over later facts", question(Backend::Sqlite, Of::Later, filter, &by, &[stretch(&(0, facts))]).0),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use analytics::{Level, Piece};
+    use kernel::Timestamp;
+
+    use super::long_stretches;
+
+    #[test]
+    fn a_day_of_half_hours_is_put_together_from_few_stretches() {
+        const HOUR: i64 = 3_600_000;
+        let day = 1_000 * 24 * HOUR;
+        let piece = |level, from: i64, to: i64| {
+            let [from, to] = [from, to].map(|at| Timestamp::from_millis(day + at));
+            long_stretches(&(7, Piece::Cells { level, from, to }))
+        };
+        let told = |parts: &[(i64, i64, i64)]| -> Vec<[i64; 4]> {
+            parts.iter().map(|(what, from, to)| [7, *what, day + from, day + to]).collect()
+        };
+        assert_eq!(
+            piece(Level::Hour, 19 * HOUR, 42 * HOUR),
+            told(&[
+                (1, 19 * HOUR, 21 * HOUR),
+                (22, 21 * HOUR, 24 * HOUR),
+                (23, 24 * HOUR, 36 * HOUR),
+                (22, 36 * HOUR, 42 * HOUR),
+            ])
+        );
+        let quarter = HOUR / 4;
+        assert_eq!(piece(Level::Quarter, 2 * quarter, 4 * quarter), told(&[(21, 2 * quarter, 4 * quarter)]));
+        assert_eq!(
+            piece(Level::Quarter, quarter, 5 * quarter),
+            told(&[(0, quarter, 2 * quarter), (21, 2 * quarter, 4 * quarter), (0, 4 * quarter, 5 * quarter)])
+        );
+        assert_eq!(piece(Level::Quarter, quarter, 2 * quarter), told(&[(0, quarter, 2 * quarter)]));
+        assert_eq!(piece(Level::Day, 0, 24 * HOUR), told(&[(2, 0, 24 * HOUR)]));
+    }
 }

@@ -147,7 +147,7 @@ on_both_backends! {
             }
         }
         let kept = "SELECT CAST(COUNT(*) AS TEXT) FROM rollup_owners WHERE level = ";
-        for level in [1, 2, 3, 21, 22, 23] {
+        for level in [1, 2, 3, 21, 22, 23, 24] {
             assert_ne!(t.texts(&format!("{kept}{level}")).await, ["0"], "{level}");
         }
         assert!(t.store.check_rollups(false).await.expect("checked").is_ok());

@@ -23,7 +23,7 @@
 //! The sums over several series have two levels more: a day that is not over as far as its hours are folded, and a month as
 //! far as its days are. A range that reaches to the present takes one of each in the place of many. Only `rollup_owners` has
 //! neither these nor quarters of hours that are not folded: it has so many rows that live traffic would pay for them. It has
-//! sums over half an hour, three hours and twelve instead, because a question reads many of its rows for each day of a zone
+//! sums over half an hour and three, six and twelve hours instead, because a question reads many of its rows for each day of a zone
 //! whose days are not those of UTC.
 //!
 //! # Names that stand for nothing
@@ -122,8 +122,9 @@ pub(crate) struct Stretch {
 }
 
 /// From long to short.
-pub(crate) const STRETCHES: [Stretch; 3] = [
-    Stretch { number: 23, length: 12 * 3_600_000, of: Level::Hour },
+pub(crate) const STRETCHES: [Stretch; 4] = [
+    Stretch { number: 24, length: 12 * 3_600_000, of: Level::Hour },
+    Stretch { number: 23, length: 6 * 3_600_000, of: Level::Hour },
     Stretch { number: 22, length: 3 * 3_600_000, of: Level::Hour },
     Stretch { number: 21, length: 2 * 900_000, of: Level::Quarter },
 ];

@@ -74,6 +74,12 @@ const QUESTIONS: &[Question] = &[
         sql: None,
         target: "p99 <= 100 ms",
     },
+    Question {
+        name: "query: owner, model, 90 days in Kolkata",
+        path: "analytics/query?group_by=owner,model&bucket=day&time_zone=Asia/Kolkata&from=90-DAYS-AGO&limit=1000",
+        sql: None,
+        target: "p99 <= 100 ms",
+    },
     question("budget status", "analytics/budget/status"),
     question("events, first page", "analytics/events/list"),
     question("failures", "analytics/errors"),

@@ -474,6 +474,8 @@ on_both_backends! {
             "DELETE FROM rollup_owners WHERE level = 2; \
              UPDATE rollup_owners SET project_id = project_id || '?' WHERE level = 1; \
              INSERT INTO rollup_owners SELECT 3, 0, 'user_anna', '', 0, 'openai', 'gpt-5', 'completed', 1, 1, 1, 1, 1",
+            "UPDATE rollup_owners SET requests = requests + 1 WHERE level = 24",
+            "DELETE FROM rollup_owners WHERE level = 21",
             "UPDATE rollups SET requests = requests + 1 WHERE level > 0 AND series_no % 3 = 0",
         ] {
             t.execute(damage).await;

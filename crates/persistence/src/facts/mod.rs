@@ -23,8 +23,8 @@
 //! The sums over several series have two levels more: a day that is not over as far as its hours are folded, and a month as
 //! far as its days are. A range that reaches to the present takes one of each in the place of many. Only `rollup_owners` has
 //! neither these nor quarters of hours that are not folded: it has so many rows that live traffic would pay for them. It has
-//! sums over half an hour and three, six and twelve hours instead, because a question reads many of its rows for each day of a zone
-//! whose days are not those of UTC.
+//! sums over half an hour and three, six and twelve hours instead, because a question reads many of its rows for each day
+//! of a zone whose days are not those of UTC.
 //!
 //! # Names that stand for nothing
 //! A fact without a project has an empty `project_id` in its series, one without a known provider key the key 0.
